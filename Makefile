@@ -1,0 +1,38 @@
+# Everything a developer types. `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo check test bench docs clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY) ## a virtual environment with vidgen in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $(READY)
+
+demo: $(READY) ## make a clip with the built-in model
+	@$(BIN)/vidgen t2v "a red circle moving right on a blue background" --seed 1 --overwrite -o demo.mp4
+
+check: $(READY) ## style and types, in seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check ## everything but the slow tests
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## time and memory beside the peers, into docs/measurements/bench.md
+	$(BIN)/python -m tools.bench
+
+docs: $(READY) ## write the generated documents again
+	$(BIN)/python -m tools.docs
+
+clean: ## remove what the above made
+	rm -rf $(VENV) demo.mp4 demo.mp4.json .mypy_cache .ruff_cache .pytest_cache dist

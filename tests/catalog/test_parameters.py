@@ -1,0 +1,77 @@
+"""The parameter counts on the cards: exact, counted on full-size models that hold no memory."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidgen.catalog import cards
+
+VAE_CONFIGS: dict[str, dict[str, Any]] = {
+    "0.9.0": {},
+    "0.9.1": {
+        "decoder_block_out_channels": (256, 512, 1024),
+        "decoder_layers_per_block": (5, 6, 7, 8),
+        "decoder_spatio_temporal_scaling": (True, True, True),
+        "decoder_inject_noise": (True, True, True, False),
+        "upsample_residual": (True, True, True),
+        "upsample_factor": (2, 2, 2),
+        "timestep_conditioning": True,
+    },
+    "0.9.5": {
+        "block_out_channels": (128, 256, 512, 1024, 2048),
+        "down_block_types": ("LTXVideo095DownBlock3D",) * 4,
+        "layers_per_block": (4, 6, 6, 2, 2),
+        "spatio_temporal_scaling": (True, True, True, True),
+        "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+        "decoder_block_out_channels": (256, 512, 1024),
+        "decoder_layers_per_block": (5, 5, 5, 5),
+        "decoder_spatio_temporal_scaling": (True, True, True),
+        "decoder_inject_noise": (False, False, False, False),
+        "upsample_residual": (True, True, True),
+        "upsample_factor": (2, 2, 2),
+        "timestep_conditioning": True,
+    },
+}
+TRANSFORMER_CONFIGS: dict[str, dict[str, Any]] = {
+    "2b": {},
+    "13b": {"num_layers": 48, "attention_head_dim": 128, "cross_attention_dim": 4096},
+}
+T5_XXL = {"d_model": 4096, "num_layers": 24, "num_heads": 64, "d_kv": 64, "d_ff": 10240, "vocab_size": 32128}
+
+CARDS = sorted(path.stem for path in cards.OWN.glob("ltx-video-*.toml"))
+
+
+def counted(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_counts_every_parameter(name: str) -> None:
+    import torch
+    from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
+    from transformers import T5Config, T5EncoderModel
+
+    _, _, size, version, *_ = name.split("-")
+    with torch.device("meta"):
+        found = {
+            "transformer": counted(LTXVideoTransformer3DModel(**TRANSFORMER_CONFIGS[size])),
+            "vae": counted(AutoencoderKLLTXVideo(**VAE_CONFIGS[min(version, "0.9.5")])),
+            "text_encoder": counted(T5EncoderModel(T5Config(**T5_XXL, feed_forward_proj="gated-gelu"))),
+        }
+    card = cards.card(name)
+    assert found == {part.name: part.parameters for part in card.components if part.parameters}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_of_the_hub_names_a_repository_and_leaves_no_weight_uncounted(name: str) -> None:
+    card = cards.card(name)
+    weightless = {part.name for part in card.components if not part.parameters}
+    assert card.repository.startswith("Lightricks/")
+    assert weightless == {"tokenizer", "scheduler"}
+
+
+def test_the_built_in_model_is_weighed_by_its_files() -> None:
+    assert cards.card("pocket").folder == Path(cards.__file__).parent.parent / "pocket"
+    assert not any(part.parameters for part in cards.card("pocket").components)

@@ -1,0 +1,119 @@
+"""The commands that only look: models, presets, plan, show, sheet, config, doctor, help."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import ANSWER
+from tools.docs import examples
+
+PLANNED = ["plan", "t2v", "a boat", "--model", "ltx-video-2b"]
+
+
+def test_models_are_listed_best_first_with_what_is_here(vidgen: ANSWER) -> None:
+    lines = vidgen("models").out.splitlines()
+    assert lines[1].startswith("ltx-video-13b-0.9.8-distilled")
+    assert re.match(r"pocket +here", lines[-1])
+
+
+def test_a_model_is_shown_by_its_alias(vidgen: ANSWER) -> None:
+    facts = json.loads(vidgen("models", "show", "ltx-video-2b", "--json").out)
+    assert (facts["name"], facts["here"], facts["modes"]) == ("ltx-video-2b-0.9.5", False, ["t2v", "i2v", "keyframe"])
+
+
+def test_presets_are_listed(vidgen: ANSWER) -> None:
+    assert {"draft", "standard", "final", "vertical"} <= {
+        line.split()[0] for line in vidgen("presets").out.splitlines()
+    }
+
+
+def test_a_plan_says_each_setting_and_where_it_came_from(vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("vidgen.toml").write_text("fps = 30\nsteps = 9\n")
+    monkeypatch.setenv("VIDGEN_STEPS", "11")
+    plan = json.loads(vidgen(*PLANNED, "--preset", "draft", "--frames", "20", "--json").out)
+    assert {name: (s["value"], s["origin"]) for name, s in plan["settings"].items() if name in {"size", "seed"}} == {
+        "size": ("384x256", "preset"),
+        "seed": (plan["settings"]["seed"]["value"], "chosen"),
+    }
+    assert plan["settings"]["frames"] == {"value": "20", "origin": "flag"}
+    assert plan["settings"]["fps"] == {"value": "30", "origin": "project"}
+    assert plan["settings"]["steps"] == {"value": "20", "origin": "preset"}
+    assert plan["settings"]["guidance_scale"]["origin"] == "card"
+    assert (plan["canvas"]["frames"], plan["schema"]) == (25, 1)
+    assert plan["fetch"].startswith("hf download Lightricks/LTX-Video-0.9.5 ")
+
+
+def test_a_plan_in_words_names_canvas_phases_and_what_is_missing(vidgen: ANSWER) -> None:
+    text = vidgen(*PLANNED, "--size", "100x60").out
+    for part in ("canvas", "128x64", "encode", "denoise", "decode", "missing: transformer", "hf download", "makes "):
+        assert part in text
+
+
+def test_a_dry_run_is_the_plan_and_makes_nothing(vidgen: ANSWER) -> None:
+    asked = ["t2v", "a red circle", "--seed", "3", "-o", "x.mp4"]
+    assert vidgen(*asked, "--dry-run").out == vidgen("plan", *asked).out
+    assert list(Path().iterdir()) == []
+
+
+def test_auto_says_that_it_uses_the_built_in_model_and_how_to_get_a_real_one(vidgen: ANSWER) -> None:
+    text = vidgen("plan", "t2v", "a red circle").out
+    assert "using pocket" in text
+    assert "hf download" in text
+
+
+def test_config_says_where_each_value_came_from(vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("vidgen.toml").write_text('model = "pocket"\n')
+    monkeypatch.setenv("VIDGEN_SEED", "4")
+    settings = json.loads(vidgen("config", "show", "--json").out)["settings"]
+    assert settings["model"] == {"value": "pocket", "origin": "project (vidgen.toml)"}
+    assert settings["seed"] == {"value": "4", "origin": "environment (VIDGEN_*)"}
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("stepps = 3", "did you mean steps?"), ('output = "x"', "may not set output"), ("steps = ", "not valid TOML")],
+)
+def test_a_wrong_configuration_is_refused(text: str, wrong: str, vidgen: ANSWER) -> None:
+    Path("vidgen.toml").write_text(text)
+    answer = vidgen("t2v", "a red circle")
+    assert (answer.code, wrong in answer.err) == (2, True)
+
+
+def test_doctor_is_well_on_a_machine_that_is(vidgen: ANSWER) -> None:
+    answer = vidgen("doctor", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(answer.out)["findings"]}
+    assert findings["pocket"]["well"]
+    assert findings["models"]["mend"].startswith("hf download")
+
+
+def test_a_sheet_shows_a_clip(vidgen: ANSWER) -> None:
+    assert vidgen("t2v", "a red circle", "--steps", "1", "-o", "x.mp4").code == 0
+    assert vidgen("sheet", "x.mp4", "-o", "x.jpg", "--columns", "3").out == "x.jpg\n"
+    with Image.open("x.jpg") as sheet:
+        assert sheet.width > sheet.height
+
+
+def test_version(vidgen: ANSWER) -> None:
+    assert vidgen("--version").out == "vidgen 0.1.0\n"
+
+
+@pytest.mark.parametrize(("command", "words"), examples())
+def test_every_example_in_the_help_runs(command: str, words: str, vidgen: ANSWER, picture: Path) -> None:
+    Path("last.png").write_bytes(picture.read_bytes())
+    if command.split()[-1] in {"show", "sheet"}:
+        assert vidgen("t2v", "a red circle", "--steps", "1", "-o", "circle.mp4").code == 0
+    made = command in {"vidgen t2v", "vidgen i2v", "vidgen keyframe", "vidgen"} and "models" not in words
+    answer = vidgen(*shlex.split(words)[1:], *(["--steps", "1"] if made else []))
+    assert answer.code == 0, answer.err
+
+
+def test_each_command_has_two_examples(vidgen: ANSWER) -> None:
+    counts: dict[str, int] = {}
+    for command, _ in examples():
+        counts[command] = counts.get(command, 0) + 1
+    assert counts
+    assert set(counts.values()) == {2}

@@ -1,0 +1,67 @@
+"""Ctrl-C, SIGTERM, closed pipes and poor terminals, on real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "vidgen"]
+LONG = [*COMMAND, "t2v", "a red circle", "--steps", "1000", "--progress", "json", "-o", "x.mp4"]
+
+
+def _until_denoising(process: "subprocess.Popen[str]") -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("{") and json.loads(line)["phase"] == "denoise":
+            return
+    raise AssertionError("it never began to denoise")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_at_the_next_step_and_leaves_nothing(number: int, code: int) -> None:
+    with subprocess.Popen(LONG, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _until_denoising(process)
+        process.send_signal(number)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert time.monotonic() - began < 20
+    assert "stopping after this step" in err
+    assert "Traceback" not in err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    shell = f"{sys.executable} -m vidgen models | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {shell}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "NAME", "")
+
+
+@pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_a_terminal_that_knows_only_ascii_is_served(locale: dict[str, str]) -> None:
+    words = [*COMMAND, "plan", "t2v", "円 é", "-o", "é.mp4"]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, **locale}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"makes" in done.stdout
+
+
+def test_a_prompt_comes_from_stdin() -> None:
+    words = [*COMMAND, "plan", "t2v", "-", "--json"]
+    done = subprocess.run(words, input="a red circle\n", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["prompt"] == "a red circle"
+
+
+def test_stdin_that_is_not_utf8_is_refused() -> None:
+    done = subprocess.run([*COMMAND, "plan", "t2v", "-"], input=b"\xff\xfe", capture_output=True, check=False)
+    assert (done.returncode, b"not valid UTF-8" in done.stderr) == (3, True)
+
+
+def test_the_libraries_say_nothing(twin: Path) -> None:
+    words = [*COMMAND, "t2v", "a boat", "--model", str(twin), "--size", "64x64", "--frames", "9", "--steps", "1"]
+    done = subprocess.run([*words, "-q", "-o", "x.mp4"], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("x.mp4\n", "")

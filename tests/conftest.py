@@ -1,0 +1,70 @@
+"""Every test runs in an empty folder, with nobody's configuration, no network and no cache but its own."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from tests import twins
+from vidgen.catalog import cards
+
+ANSWER = Callable[..., "Answer"]
+
+
+class Answer(NamedTuple):
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder, a home and an environment of the test's own."""
+    for name in list(os.environ):
+        if name.startswith(("VIDGEN_", "HF_")):
+            monkeypatch.delenv(name)
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cards.cards.cache_clear()
+    yield
+    cards.cards.cache_clear()
+
+
+@pytest.fixture
+def vidgen(capfd: pytest.CaptureFixture[str]) -> ANSWER:
+    """Runs a command line in this process: `vidgen("t2v", "a red circle").code`."""
+    from vidgen.cli.app import start
+
+    def run(*words: str) -> Answer:
+        capfd.readouterr()
+        code = start(words)
+        out, err = capfd.readouterr()
+        return Answer(code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LTX pipeline with random weights, as an ordinary folder."""
+    return twins.ltx(tmp_path_factory.mktemp("twin") / "ltx")
+
+
+@pytest.fixture
+def picture() -> Path:
+    """A picture in this folder: red on blue, 80x60."""
+    image = Image.new("RGB", (80, 60), "blue")
+    image.paste("red", (10, 20, 30, 40))
+    path = Path("first.png")
+    image.save(path)
+    return path

@@ -1,0 +1,1 @@
+"""Tests of the room vidgen/media: real files, the real ffmpeg."""

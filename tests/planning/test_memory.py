@@ -1,0 +1,109 @@
+"""Memory: the numbers of a plan, against sums done by hand and against what is published."""
+
+import pytest
+
+from tests.values import CARD, NOTHING, request
+from vidgen.catalog import cards
+from vidgen.core.card import Phase
+from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
+from vidgen.core.request import Mode, Request
+from vidgen.planning.check import draw
+from vidgen.planning.memory import component_gib, phases
+from vidgen.planning.settle import Subject, settle
+
+BF16_PHASE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
+BF16_RESIDENT = Rung(precision=Precision.BF16, placement=Placement.RESIDENT)
+FP32_PHASE = Rung(precision=Precision.FP32, placement=Placement.PHASE)
+TILED = Rung(precision=Precision.BF16, placement=Placement.PHASE, tiling=True)
+
+
+def planned(rung: Rung, wanted: Request) -> dict[Phase, PhasePlan]:
+    return {phase.phase: phase for phase in phases(wanted, CARD, draw(wanted, CARD), NOTHING, rung)}
+
+
+def of_ltx(rung: Rung) -> dict[Phase, PhasePlan]:
+    card = cards.card("ltx-video-2b-0.9.5")
+    (wanted,), _ = settle({}, card, Subject(mode=Mode.T2V, prompt="x"), fresh_seed=1)
+    return {phase.phase: phase for phase in phases(wanted, card, draw(wanted, card), NOTHING, rung)}
+
+
+def test_weights_are_parameters_times_bytes() -> None:
+    assert component_gib("transformer", CARD, NOTHING, Precision.BF16) == 2.0
+    assert component_gib("transformer", CARD, NOTHING, Precision.FP32) == 4.0
+
+
+def test_weights_of_unknown_count_weigh_what_their_files_weigh_at_bf16() -> None:
+    weights = Weights(folder=None, sizes={"tokenizer": 2**30})
+    assert component_gib("tokenizer", CARD, weights, Precision.BF16) == 1.0
+    assert component_gib("tokenizer", CARD, weights, Precision.FP32) == 2.0
+    assert component_gib("scheduler", CARD, weights, Precision.BF16) == 0.0
+
+
+def test_one_phase_at_a_time_holds_only_its_own_weights() -> None:
+    found = planned(BF16_PHASE, request())
+    assert {phase: plan.weights_gib for phase, plan in found.items()} == {
+        Phase.ENCODE: 4.0,
+        Phase.DENOISE: 2.0,
+        Phase.DECODE: 1.0,
+    }
+
+
+def test_everything_resident_holds_the_sum_in_every_phase() -> None:
+    assert {plan.weights_gib for plan in planned(BF16_RESIDENT, request()).values()} == {7.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "tokens", "passes"),
+    [
+        ({"guidance_scale": 1.0}, 3 * 2 * 2, 1),
+        ({"guidance_scale": 3.0}, 3 * 2 * 2, 2),
+        ({"width": 768, "height": 512, "frames": 121}, 16 * 24 * 16, 2),
+        ({"width": 65, "frames": 18}, 4 * 3 * 2, 2),
+    ],
+)
+def test_denoising_takes_the_cards_kib_for_each_token_and_pass(
+    changed: dict[str, float], tokens: int, passes: int
+) -> None:
+    assert planned(BF16_PHASE, request(**changed))[Phase.DENOISE].work_gib == tokens * 64 * passes / 2**20
+
+
+def test_decoding_takes_the_cards_bytes_for_each_pixel_of_the_canvas() -> None:
+    wanted = request(width=1024, height=1024, frames=33)
+    assert planned(BF16_PHASE, wanted)[Phase.DECODE].work_gib == 1024 * 1024 * 33 * 100 / 2**30
+
+
+def test_decoding_in_tiles_takes_a_tile_or_the_whole_if_that_is_less() -> None:
+    assert planned(TILED, request(width=1024, height=1024, frames=33))[Phase.DECODE].work_gib == 0.5
+    small = planned(TILED, request())[Phase.DECODE].work_gib
+    assert small == 64 * 64 * 17 * 100 / 2**30 < 0.5
+
+
+def test_twice_the_precision_is_twice_the_memory() -> None:
+    narrow, wide = (planned(rung, request(width=512, height=512)) for rung in (BF16_PHASE, FP32_PHASE))
+    for phase in Phase:
+        assert wide[phase].weights_gib == 2 * narrow[phase].weights_gib
+        assert wide[phase].work_gib == pytest.approx(2 * narrow[phase].work_gib)
+
+
+def test_encoding_does_no_work_that_was_measured() -> None:
+    assert planned(BF16_PHASE, request())[Phase.ENCODE].work_gib == 0.0
+
+
+def test_ltx_2b_weighs_what_is_published() -> None:
+    found = of_ltx(BF16_PHASE)
+    assert found[Phase.ENCODE].weights_gib == pytest.approx(8.87, abs=0.005)
+    assert found[Phase.DENOISE].weights_gib == pytest.approx(3.58 + 2.32, abs=0.01)
+    assert found[Phase.DECODE].weights_gib == pytest.approx(2.32, abs=0.005)
+
+
+def test_ltx_2b_works_on_the_published_number_of_tokens() -> None:
+    found = of_ltx(BF16_PHASE)
+    assert found[Phase.DENOISE].work_gib == pytest.approx(2 * 6144 * 64.5 / 2**20)
+    assert found[Phase.DECODE].work_gib == pytest.approx(768 * 512 * 121 * 100 / 2**30)
+    assert of_ltx(TILED)[Phase.DECODE].work_gib == 3.1
+
+
+def test_the_canvas_is_weighed_not_the_request() -> None:
+    wanted, large = request(), Canvas(width=128, height=64, frames=17)
+    (_, denoise, _) = phases(wanted, CARD, large, NOTHING, BF16_PHASE)
+    assert denoise.work_gib == 2 * planned(BF16_PHASE, wanted)[Phase.DENOISE].work_gib

@@ -1,0 +1,151 @@
+"""The hub: what of a model is on this machine, what is missing by name, and the command that fetches it."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from tests.values import CARD
+from vidgen import hub
+from vidgen.catalog import cards
+from vidgen.core.plan import Weights
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+INDEX = "model.safetensors.index.json"
+
+EVERYTHING = (
+    "model_index.json",
+    "transformer/config.json",
+    "transformer/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    f"text_encoder/{INDEX}",
+    "text_encoder/config.json",
+    "text_encoder/model-1.safetensors",
+    "text_encoder/model-2.safetensors",
+    "tokenizer/spiece.model",
+    "scheduler/scheduler_config.json",
+)
+
+
+def written(folder: Path, *, without: str = "") -> Path:
+    for number, name in enumerate(EVERYTHING):
+        if name != without:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * number)
+    weight_map = {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}
+    if (folder / "text_encoder").is_dir():
+        (folder / "text_encoder" / INDEX).write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
+    return folder
+
+
+def here(folder: Path) -> Weights:
+    return hub.find(replace(CARD, folder=folder))
+
+
+def test_a_complete_folder_misses_nothing_and_is_weighed_by_component() -> None:
+    found = here(written(Path("weights")))
+    assert (found.folder, found.missing) == (Path("weights"), ())
+    assert found.sizes == {"transformer": 2, "vae": 4, "text_encoder": 7 + 8, "tokenizer": 0, "scheduler": 0}
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        ("transformer/config.json", "transformer/config.json"),
+        ("transformer/diffusion_pytorch_model.safetensors", "transformer/*.safetensors"),
+        ("text_encoder/model-2.safetensors", "text_encoder/model-2.safetensors"),
+        ("tokenizer/spiece.model", "tokenizer/tokenizer.json"),
+        ("scheduler/scheduler_config.json", "scheduler/scheduler_config.json"),
+    ],
+)
+def test_whatever_is_missing_is_named(without: str, missing: str) -> None:
+    assert here(written(Path("weights"), without=without)).missing == (missing,)
+
+
+def test_either_file_will_do_for_a_tokenizer() -> None:
+    folder = written(Path("weights"), without="tokenizer/spiece.model")
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "tokenizer.json").write_bytes(b"{}")
+    assert here(folder).missing == ()
+
+
+def test_an_empty_folder_misses_every_component() -> None:
+    Path("weights").mkdir()
+    missing = here(Path("weights")).missing
+    assert {name.partition("/")[0] for name in missing} == {component.name for component in CARD.components}
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", '{"weight_map": 1}', '{"map": {}}', "version https://git-lfs"])
+def test_an_index_that_is_none_is_named_instead_of_raising(content: str) -> None:
+    folder = written(Path("weights"))
+    (folder / "text_encoder" / INDEX).write_text(content, encoding="utf-8")
+    assert here(folder).missing == (f"text_encoder/{INDEX} (cannot be read)",)
+
+
+def test_an_empty_cache_misses_every_component_by_name() -> None:
+    found = hub.find(CARD)
+    assert (found.folder, dict(found.sizes)) == (None, {})
+    assert found.missing == tuple(component.name for component in CARD.components)
+
+
+def snapshot(sha: str = SHA, ref: str | None = "main") -> Path:
+    repository = Path(constants.HF_HUB_CACHE) / "models--someone--sketch"
+    if ref is not None:
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / ref).write_text(sha, encoding="utf-8")
+    return written(repository / "snapshots" / sha)
+
+
+def test_a_model_in_the_cache_is_found_at_its_main_snapshot() -> None:
+    snapshot("f" * 40, ref=None)
+    folder = snapshot()
+    found = hub.find(CARD)
+    assert (found.folder, found.missing) == (folder, ())
+
+
+def test_a_pinned_revision_is_found_and_no_other_will_do() -> None:
+    snapshot()
+    pinned = snapshot("a" * 40, ref=None)
+    assert hub.find(replace(CARD, revision="a" * 40)).folder == pinned
+    assert hub.find(replace(CARD, revision="b" * 40)).folder is None
+
+
+def test_a_snapshot_of_links_is_a_snapshot() -> None:
+    folder = snapshot()
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    blob = Path(constants.HF_HUB_CACHE) / "blob"
+    weights.rename(blob)
+    weights.symlink_to(blob)
+    assert hub.find(CARD).missing == ()
+
+
+def test_a_link_whose_file_has_gone_is_a_missing_file() -> None:
+    weights = snapshot() / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    weights.symlink_to("gone")
+    assert hub.find(CARD).missing == ("vae/*.safetensors",)
+
+
+def test_a_card_without_repository_and_folder_is_just_not_here() -> None:
+    assert hub.find(replace(CARD, repository="")).folder is None
+
+
+def test_the_command_fetches_exactly_what_the_card_needs() -> None:
+    said = shlex.split(hub.command(CARD))
+    assert said[:4] == ["hf", "download", "someone/sketch", "model_index.json"]
+    assert said[4:] == ["transformer/", "vae/", "text_encoder/", "tokenizer/", "scheduler/"]
+
+
+def test_the_command_names_the_pinned_revision() -> None:
+    assert "--revision abc " in hub.command(replace(CARD, revision="abc"))
+    assert "--revision" not in hub.command(CARD)
+
+
+def test_every_shipped_model_has_a_command_or_is_built_in() -> None:
+    unfetchable = [card.name for card in cards.cards().values() if not card.repository]
+    assert unfetchable == [cards.BUILT_IN]

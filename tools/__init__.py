@@ -1,0 +1,1 @@
+"""What made the generated documents, the figures and the built-in model; not shipped."""

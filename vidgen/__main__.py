@@ -1,0 +1,17 @@
+"""`python -m vidgen`, and the `vidgen` command."""
+
+import gc
+import sys
+
+
+def main() -> None:
+    """Run the command line and end the process with its documented exit code."""
+    from vidgen.cli.app import start
+
+    code = start(sys.argv[1:])
+    gc.freeze()  # the interpreter would look through all of torch once more before it ends
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""The LTX-Video family: text, pictures and keyframes to video. Knows LTX's three pipelines, and the card says which."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import lcm
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vidgen.backends import pipes, pixels, quiet
+from vidgen.backends.pipes import Kind, Parts
+from vidgen.backends.port import Film, Step, Tensors
+from vidgen.core.card import Phase
+from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.core.plan import Job
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KINDS: Mapping[str, Kind] = {
+    "AutoencoderKLLTXVideo": Kind(module="diffusers.models.autoencoders.autoencoder_kl_ltx", read=pipes.model),
+    "LTXVideoTransformer3DModel": Kind(module="diffusers.models.transformers.transformer_ltx", read=pipes.model),
+}
+
+COMPONENTS = ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
+
+PIXELS = 32
+"""The pipelines refuse sides that are not multiples of this, whatever the VAE."""
+
+TILES = {
+    "tile_sample_min_height": 512,
+    "tile_sample_min_width": 512,
+    "tile_sample_min_num_frames": 64,
+    "tile_sample_stride_height": 384,
+    "tile_sample_stride_width": 384,
+    "tile_sample_stride_num_frames": 48,
+}
+"""A quarter of each tile overlaps the next: without strides given too, Diffusers cuts the picture off in silence."""
+
+
+def _words(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
+    return {}
+
+
+def _first_picture(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
+    return {"image": pictures[0]}
+
+
+def _conditions(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
+    kind = quiet.found("diffusers.pipelines.ltx.pipeline_ltx_condition", "LTXVideoCondition")
+    conditions = [
+        kind(image=picture, video=None, frame_index=keyframe.frame, strength=keyframe.strength)
+        for keyframe, picture in zip(job.request.keyframes, pictures, strict=True)
+    ]
+    return {
+        "conditions": conditions or None,
+        "image": None,
+        "video": None,
+        "frame_index": 0,
+        "strength": 1.0,
+        "denoise_strength": 1.0,
+        "image_cond_noise_scale": job.card.schedule.image_cond_noise_scale,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """One pipeline: where it is, and what it takes beside the rest.
+
+    `conditions`: it takes pictures at any frame and strength and a card's own timesteps, and its latents are a video;
+    the others' latents come as tokens.
+    """
+
+    module: str
+    extras: "Callable[[Job, Sequence[Image]], dict[str, Any]]"
+    conditions: bool = False
+
+
+ROUTES: Mapping[str, Route] = {
+    "LTXPipeline": Route(module="diffusers.pipelines.ltx.pipeline_ltx", extras=_words),
+    "LTXImageToVideoPipeline": Route(module="diffusers.pipelines.ltx.pipeline_ltx_image2video", extras=_first_picture),
+    "LTXConditionPipeline": Route(
+        module="diffusers.pipelines.ltx.pipeline_ltx_condition", extras=_conditions, conditions=True
+    ),
+}
+
+
+def open(job: Job) -> "Ltx":  # noqa: A001 - the port's word
+    """The family at work on the model of `job`. Refuses a card that no pipeline can serve (exit 4)."""
+    _route(job)
+    return Ltx(Parts(job, KINDS))
+
+
+class Ltx:
+    """One LTX model. Frames are bit for bit those of one call of the Diffusers pipeline."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def encode(self, jobs: Sequence[Job]) -> list[Tensors]:
+        """Embeddings and masks of each prompt, and of the negative prompt where guidance uses one."""
+        embedded: dict[tuple[str, int], Mapping[str, torch.Tensor]] = {}
+        return [self._conditioning(job, embedded) for job in jobs]
+
+    def denoise(self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step) -> Tensors:
+        """Normalised latents (1, channels, frames, height, width), float32, and the state of the generator."""
+        route, pipe = _route(job), self._drawing_pipe(job)
+        generator = torch.Generator("cpu").manual_seed(job.request.seed)
+        with pipes.wearing(pipe, job.request.loras), pipes.seeded(job.request.seed):
+            latents = pipe(
+                **_arguments(job, generator, step),
+                **_texts(job, conditioning, self._parts.device.value),
+                **route.extras(job, pictures),
+            ).frames
+        if not route.conditions:
+            latents = _unpacked(pipe, job, latents)
+        return pipes.on_disk({"latents": latents, "generator": generator.get_state()})
+
+    def decode(self, job: Job, latents: Tensors) -> Film:
+        """The clip; the frames are drawn at once and handed out one by one."""
+        vae = self._parts.hold(job.card.ways[job.request.mode].phases[Phase.DECODE])["vae"]
+        with (
+            torch.no_grad(),
+            pipes.seeded(job.request.seed),
+            pixels.tiled(vae, TILES if self._parts.rung.tiling else {}),
+        ):
+            video = self._pixels(job, vae, latents)
+        pixels.check(job, video)
+        return Film(frames=pixels.frames(job, video))
+
+    def close(self) -> None:
+        """Let go of every weight."""
+        self._parts.close()
+
+    def _conditioning(self, job: Job, embedded: dict[tuple[str, int], Mapping[str, torch.Tensor]]) -> Tensors:
+        texts = {"": job.request.prompt}
+        if job.request.guidance_scale > 1:
+            texts["negative_"] = job.request.negative
+        tensors: dict[str, torch.Tensor] = {}
+        for prefix, text in texts.items():
+            key = (text, job.card.tokens)
+            if key not in embedded:
+                embedded[key] = self._embed(job, text)
+            tensors |= {prefix + name: tensor for name, tensor in embedded[key].items()}
+        return tensors
+
+    def _embed(self, job: Job, text: str) -> Tensors:
+        pipe = self._pipe(job, Phase.ENCODE)
+        with torch.no_grad(), quiet.hushed():
+            embeds, mask, _, _ = pipe.encode_prompt(
+                prompt=text,
+                negative_prompt=None,
+                do_classifier_free_guidance=False,
+                num_videos_per_prompt=1,
+                prompt_embeds=None,
+                negative_prompt_embeds=None,
+                prompt_attention_mask=None,
+                negative_prompt_attention_mask=None,
+                max_sequence_length=job.card.tokens,
+                device=None,
+                dtype=self._parts.dtype,
+            )
+        return pipes.on_disk({"prompt_embeds": embeds, "prompt_attention_mask": mask})
+
+    def _pipe(self, job: Job, phase: Phase) -> Any:
+        """The pipeline with the components of `phase` alone."""
+        way = job.card.ways[job.request.mode]
+        kind = quiet.found(_route(job).module, way.pipeline)
+        held = self._parts.hold(way.phases[phase])
+        with quiet.quickly():
+            pipe = kind(**{**dict.fromkeys(COMPONENTS), **held})
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def _drawing_pipe(self, job: Job) -> Any:
+        """The pipeline of the denoise phase, told how the VAE compresses: without one it would assume 32 and 8."""
+        pipe, vae = self._pipe(job, Phase.DENOISE), self._parts.skeleton("vae")
+        _on_grid(job, vae.spatial_compression_ratio, vae.temporal_compression_ratio)
+        if _route(job).conditions and pipe.scheduler.config.use_dynamic_shifting:
+            raise WeightsRefused(
+                f"the scheduler of {job.card.name} shifts by length, which LTXConditionPipeline cannot",
+                "serve this mode with another pipeline: check the model's card",
+            )
+        pipe.vae_spatial_compression_ratio = vae.spatial_compression_ratio
+        pipe.vae_temporal_compression_ratio = vae.temporal_compression_ratio
+        return pipe
+
+    def _pixels(self, job: Job, vae: Any, artefact: Tensors) -> torch.Tensor:
+        """The decoded video (1, 3, frames, height, width), as the pipelines' own last lines have it."""
+        device, schedule = self._parts.device.value, job.card.schedule
+        latents = artefact["latents"].to(device)
+        mean, deviation = (
+            stat.view(1, -1, 1, 1, 1).to(device, latents.dtype) for stat in (vae.latents_mean, vae.latents_std)
+        )
+        latents = (latents * deviation / vae.config.scaling_factor + mean).to(self._parts.dtype)
+        moment = None
+        if vae.config.timestep_conditioning:
+            moment = torch.tensor([schedule.decode_timestep], device=device, dtype=latents.dtype)
+            scale = schedule.decode_timestep if schedule.decode_noise_scale is None else schedule.decode_noise_scale
+            share = torch.tensor([scale], device=device, dtype=latents.dtype)[:, None, None, None, None]
+            latents = (1 - share) * latents + share * pixels.noise(artefact["generator"], latents)
+        video: torch.Tensor = vae.decode(latents, moment, return_dict=False)[0]
+        return video
+
+
+def _route(job: Job) -> Route:
+    """The route of the job's mode, once it is sure to do all that the card and the request ask."""
+    request, schedule = job.request, job.card.schedule
+    name = job.card.ways[request.mode].pipeline
+    if name not in ROUTES:
+        raise WeightsRefused(
+            f"{request.mode} of {job.card.name} needs {name}, which family {job.card.family} does not know",
+            f"use one of {', '.join(ROUTES)} in the model's card",
+        )
+    route = ROUTES[name]
+    if schedule.timesteps and not route.conditions:
+        raise WeightsRefused(
+            f"{job.card.name} fixes its timesteps, which {name} cannot follow",
+            f"serve {request.mode} with LTXConditionPipeline in the model's card",
+        )
+    if not route.conditions and any(keyframe.frame or keyframe.strength != 1 for keyframe in request.keyframes):
+        raise UsageRefused(
+            f"{job.card.name} takes its picture at frame 0 and strength 1 in {request.mode}",
+            "use 'vidgen keyframe' or another model",
+        )
+    return route
+
+
+def _on_grid(job: Job, size: int, frames: int) -> None:
+    canvas, size = job.canvas, lcm(size, PIXELS)
+    if canvas.width % size or canvas.height % size or (canvas.frames - 1) % frames:
+        raise WeightsRefused(
+            f"the canvas {canvas.width}x{canvas.height}, {canvas.frames} frames, is off the grid of these weights: "
+            f"sides in multiples of {size}, frames {frames}k+1",
+            f"correct the grid in the card of {job.card.name}",
+        )
+
+
+def _arguments(job: Job, generator: torch.Generator, step: Step) -> dict[str, Any]:
+    """What all three pipelines take. Everything is said: Diffusers' defaults move between versions."""
+    canvas, request, schedule = job.canvas, job.request, job.card.schedule
+    return {
+        "prompt": None,
+        "negative_prompt": None,
+        "height": canvas.height,
+        "width": canvas.width,
+        "num_frames": canvas.frames,
+        "frame_rate": float(request.fps),
+        "num_inference_steps": request.steps,
+        "timesteps": list(schedule.timesteps) or None,
+        "guidance_scale": request.guidance_scale,
+        "guidance_rescale": schedule.guidance_rescale,
+        "num_videos_per_prompt": 1,
+        "generator": generator,
+        "latents": None,
+        "decode_timestep": schedule.decode_timestep,
+        "decode_noise_scale": schedule.decode_noise_scale,
+        "output_type": "latent",
+        "return_dict": True,
+        "attention_kwargs": None,
+        "callback_on_step_end": _told(step),
+        "callback_on_step_end_tensor_inputs": ["latents"],
+        "max_sequence_length": job.card.tokens,
+    }
+
+
+def _texts(job: Job, conditioning: Tensors, device: str) -> dict[str, torch.Tensor | None]:
+    names = ["prompt_embeds", "prompt_attention_mask"]
+    negatives = [f"negative_{name}" for name in names]
+    if job.request.guidance_scale > 1:
+        names += negatives
+    return {**dict.fromkeys(negatives), **{name: conditioning[name].to(device) for name in names}}
+
+
+def _told(step: Step) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    """The callback of a pipeline: looks at the latents, tells `step`, changes nothing."""
+
+    def told(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        pixels.finite(tensors["latents"], f"after step {index + 1} of {pipe.num_timesteps}")
+        step(index + 1, pipe.num_timesteps)
+        return {}
+
+    return told
+
+
+def _unpacked(pipe: Any, job: Job, latents: torch.Tensor) -> torch.Tensor:
+    """Tokens (1, tokens, channels) as (1, channels, frames, height, width)."""
+    canvas, size = job.canvas, pipe.vae_spatial_compression_ratio
+    unpacked: torch.Tensor = pipe._unpack_latents(
+        latents,
+        (canvas.frames - 1) // pipe.vae_temporal_compression_ratio + 1,
+        canvas.height // size,
+        canvas.width // size,
+        pipe.transformer_spatial_patch_size,
+        pipe.transformer_temporal_patch_size,
+    )
+    return unpacked

@@ -1,0 +1,271 @@
+"""What the Diffusers families share: the parts of a model, held in memory for as long as the plan says.
+
+Knows no family: which classes there are, a family says in its own table.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from vidgen.backends import quiet
+from vidgen.backends.port import Tensors
+from vidgen.core.errors import WeightsRefused
+from vidgen.core.machine import Device
+from vidgen.core.plan import Job, Placement, Precision
+from vidgen.core.request import Lora
+
+DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+"""What Diffusers and Transformers raise on files that are absent, truncated or of another model."""
+
+Reader: TypeAlias = Callable[[Any, Path, torch.dtype], tuple[Any, Mapping[str, Any]]]
+"""Reads a folder as a class: the object, and which keys were missing, unexpected or of another shape."""
+
+
+def model(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+    """Reads a model of Diffusers."""
+    loaded, report = kind.from_pretrained(
+        folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    return loaded, report
+
+
+def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+    """Reads a model of Transformers."""
+    loaded, report = kind.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # else it raises without their names; we refuse them ourselves
+    )
+    return loaded, report
+
+
+def tokenizer(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+    """Reads a tokenizer. Transformers would make up an empty one where the vocabulary is missing."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+        raise FileNotFoundError(f"{folder / 'tokenizer.json'} is missing")
+    return light(kind, folder, dtype)
+
+
+def light(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+    """Reads what has no weights, a scheduler."""
+    return kind.from_pretrained(folder, local_files_only=True), {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """A class that we load: the module it is in, how it is read, and the file in which its folder names it."""
+
+    module: str
+    read: Reader
+    card: str = "config.json"
+
+
+KINDS: Mapping[str, Kind] = {
+    "FlowMatchEulerDiscreteScheduler": Kind(
+        module="diffusers.schedulers.scheduling_flow_match_euler_discrete", read=light, card="scheduler_config.json"
+    ),
+    "PreTrainedTokenizerFast": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
+    "T5EncoderModel": Kind(module="transformers", read=encoder),
+    "T5Tokenizer": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
+}
+"""The classes that several families use. No other class is ever loaded, whatever a downloaded file names."""
+
+
+class Parts:
+    """The components of one model: each loaded when a phase first needs it, dropped when the plan says so."""
+
+    def __init__(self, job: Job, kinds: Mapping[str, Kind]) -> None:
+        if job.weights.folder is None:
+            raise WeightsRefused(
+                f"the weights of {job.card.name} are not here",
+                f"see how to fetch them: vidgen models show {job.card.name}",
+            )
+        self.rung = job.plan.rung
+        self.device = job.plan.machine.device
+        self.dtype = DTYPES[self.rung.precision]
+        self._card, self._folder = job.card, job.weights.folder
+        self._kinds = {**KINDS, **kinds}
+        self._held: dict[str, Any] = {}
+
+    def hold(self, names: Sequence[str]) -> dict[str, Any]:
+        """The components called `names`, on the device; by phase, every other one is let go of first."""
+        if self.rung.placement is Placement.PHASE:
+            self._drop([name for name in self._held if name not in names])
+        for name in names:
+            if name not in self._held:
+                self._held[name] = self._load(name)
+        return {name: self._held[name] for name in names}
+
+    def skeleton(self, name: str) -> Any:
+        """The component called `name` without its weights: they take no memory and no time."""
+        kind, folder = self._kind(name), self._folder / name
+        known = quiet.found(kind.module, self._card.component(name).kind)
+        try:
+            with quiet.hushed(), torch.device("meta"):
+                return known.from_config(known.load_config(folder, local_files_only=True))
+        except UNREADABLE as error:
+            raise _refused(name, folder, kind, error) from error
+
+    def close(self) -> None:
+        """Let go of every component."""
+        self._drop(list(self._held))
+
+    def _kind(self, name: str) -> Kind:
+        wanted = self._card.component(name).kind
+        if wanted not in self._kinds:
+            raise WeightsRefused(
+                f"{name} of {self._card.name} is a {wanted}, which family {self._card.family} does not load",
+                f"use one of {', '.join(sorted(self._kinds))} in the model's card",
+            )
+        return self._kinds[wanted]
+
+    def _load(self, name: str) -> Any:
+        kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
+        known = quiet.found(kind.module, wanted)
+        _same_class(name, folder / kind.card, wanted)
+        try:
+            with quiet.quickly():
+                part, report = kind.read(known, folder, self.dtype)
+        except torch.OutOfMemoryError:
+            raise
+        except UNREADABLE as error:
+            raise _refused(name, folder, kind, error) from error
+        _same_keys(name, folder, report)
+        if isinstance(part, torch.nn.Module):
+            return part.requires_grad_(False).eval().to(self.device.value)
+        return part
+
+    def _drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            part = self._held.pop(name)
+            if isinstance(part, torch.nn.Module):
+                part.to("meta")  # models hold themselves in cycles: this frees their weights now, without a collection
+        if names and self.device is Device.CUDA:
+            torch.cuda.empty_cache()
+
+
+def _same_class(name: str, card: Path, wanted: str) -> None:
+    """Refuse a folder that names another class: a scheduler of another kind would load without a word."""
+    try:
+        named = json.loads(card.read_text(encoding="utf-8")).get("_class_name", wanted)
+    except (OSError, ValueError, AttributeError):
+        return
+    if named != wanted:
+        raise WeightsRefused(
+            f"{name} in {card.parent} is a {named}, not a {wanted}", "these are another model's files: check the card"
+        )
+
+
+def _same_keys(name: str, folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuse weights that are not exactly those that the class expects: the rest would be random or ignored."""
+    for fault in ("missing", "unexpected", "mismatched"):
+        keys = sorted(str(key) for key in report.get(f"{fault}_keys", ()))
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise WeightsRefused(
+                f"{name} in {folder} does not fit its class: {fault} {', '.join(keys[:3])}{more}",
+                "the files are damaged or another model's: download them again",
+            )
+
+
+def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRefused:
+    """The refusal that names the file at fault, which the libraries' own messages often get wrong."""
+    for file in _wanted_files(folder, kind):
+        if not file.is_file():
+            return WeightsRefused(f"{name} cannot be loaded: {file} is missing", "download the model again")
+        try:
+            _peek(file)
+        except (OSError, ValueError, SafetensorError) as fault:
+            return WeightsRefused(
+                f"{name} cannot be loaded: {file} is damaged ({_first_line(fault)})", "download the model again"
+            )
+    return WeightsRefused(
+        f"{name} in {folder} cannot be loaded: {_first_line(error)}",
+        "the files are damaged or another model's: download them again",
+    )
+
+
+def _wanted_files(folder: Path, kind: Kind) -> Iterator[Path]:
+    yield folder / kind.card
+    if kind.read in (light, tokenizer):
+        return
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    yield from indices
+    for index in indices:
+        yield from (folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())))
+    weights = sorted(folder.glob("*.safetensors"))
+    yield from weights or [folder / "*.safetensors"]
+
+
+def _peek(file: Path) -> None:
+    """Read as much of `file` as shows that it is whole."""
+    if file.suffix == ".safetensors":
+        with safe_open(file, framework="pt"):
+            return
+    json.loads(file.read_text(encoding="utf-8"))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """While it lasts, noise that a model draws past its generator comes from `seed`; afterwards nothing has changed."""
+    with quiet.hushed(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def wearing(pipe: Any, loras: Sequence[Lora]) -> Iterator[None]:
+    """While it lasts, the pipeline's transformer wears `loras`. Refuses a LoRA of another model (exit 4)."""
+    if not loras:
+        yield
+        return
+    quiet.bring_peft()
+    names = [f"lora{number}" for number in range(len(loras))]
+    try:
+        for name, lora in zip(names, loras, strict=True):
+            _put_on(pipe, name, lora)
+        pipe.set_adapters(names, [lora.weight for lora in loras])
+        yield
+    finally:
+        pipe.unload_lora_weights()
+
+
+def _put_on(pipe: Any, name: str, lora: Lora) -> None:
+    remedy = "use a .safetensors LoRA that was made for this model"
+    try:
+        with quiet.quickly():
+            pipe.load_lora_weights(
+                str(lora.path.parent),
+                weight_name=lora.path.name,
+                adapter_name=name,
+                local_files_only=True,
+                use_safetensors=True,
+                low_cpu_mem_usage=True,
+            )
+    except torch.OutOfMemoryError:
+        raise
+    except UNREADABLE as error:
+        raise WeightsRefused(f"LoRA {lora.path} cannot be loaded: {_first_line(error)}", remedy) from error
+    if name not in pipe.get_list_adapters().get("transformer", ()):
+        raise WeightsRefused(f"LoRA {lora.path} changes nothing in this model: no key of it fits", remedy)
+
+
+def on_disk(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """The tensors as an artefact: on the CPU and contiguous."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,74 @@
+"""What the story asks of every family: three verbs and a lifetime. Imports a family only when it is opened."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from vidgen.backends.quiet import quickly
+from vidgen.core.errors import UsageRefused
+from vidgen.core.plan import Job
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+    from torch import Tensor
+
+Tensors: TypeAlias = "Mapping[str, Tensor]"
+"""An artefact: named tensors, written to disk between two phases."""
+
+Step: TypeAlias = Callable[[int, int], None]
+"""Called after each step with (done, total); it may raise to stop the work."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Film:
+    """What a decoder gives: frames as uint8 arrays (height, width, 3), cropped and trimmed to the request.
+
+    `samples` is float32 (channels, samples) between -1 and 1 at `rate` Hz, or None when the model makes no sound.
+    """
+
+    frames: "Iterator[np.ndarray[Any, Any]]"
+    samples: "np.ndarray[Any, Any] | None" = None
+    rate: int = 0
+
+
+class Backend(Protocol):
+    """One family at work. Each verb loads what its phase needs, by the plan, and nothing is decided here."""
+
+    def encode(self, jobs: Sequence[Job]) -> list[Tensors]:
+        """Embeddings for each job's prompt and negative prompt."""
+
+    def denoise(self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step) -> Tensors:
+        """Final latents, with the state of the generator that drew the noise.
+
+        `pictures` are RGB, of the canvas's size, one for each keyframe of the request and in its order.
+        """
+
+    def decode(self, job: Job, latents: Tensors) -> Film:
+        """The clip, of exactly the request's size and length."""
+
+    def close(self) -> None:
+        """Let go of every weight."""
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[Backend]:
+    """The backend of the job's family, let go of at the end. Refuses a family that has no module (exit 2)."""
+    name = f"vidgen.backends.{job.card.family}"
+    try:
+        with quickly():
+            family = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UsageRefused(
+            f"model {job.card.name} is of family {job.card.family}, which has no module",
+            "put the family's .py file beside its card, in a folder named in VIDGEN_FAMILIES",
+        ) from error
+    backend: Backend = family.open(job)
+    try:
+        yield backend
+    finally:
+        backend.close()

@@ -1,0 +1,1 @@
+"""Data: TOML turned into frozen values, or refused."""

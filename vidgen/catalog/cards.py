@@ -1,0 +1,172 @@
+"""Model cards: TOML files into frozen values. A card's file name is the model's name.
+
+Cards stand in `models/`; folders named in VIDGEN_FAMILIES add to them.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from vidgen.catalog.tables import Table, load
+from vidgen.core.card import Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
+from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.core.request import Mode
+from vidgen.core.words import nearest
+
+OWN = Path(__file__).parent / "models"
+BUILT_IN = "pocket"
+
+
+@cache
+def cards() -> Mapping[str, ModelCard]:
+    """Every card that is known, by name, best model first."""
+    folders = [OWN, *(Path(name) for name in os.environ.get("VIDGEN_FAMILIES", "").split(os.pathsep) if name)]
+    found = {path.stem: read(path) for folder in folders for path in sorted(folder.glob("*.toml"))}
+    return {card.name: card for card in sorted(found.values(), key=lambda card: (-card.rank, card.name))}
+
+
+def card(name: str) -> ModelCard:
+    """The card called `name`, by name or alias, or the one that serves the folder of weights at `name`."""
+    if (os.sep in name or name.startswith(".")) and Path(name).is_dir():
+        return for_folder(Path(name))
+    known = cards()
+    aliases = {alias: entry.name for entry in known.values() for alias in entry.aliases}
+    if name not in known and name not in aliases:
+        if os.sep in name:
+            raise WeightsRefused(f"{name} is not a folder", "give --model the folder that holds model_index.json")
+        raise UsageRefused(f"unknown model {name!r}{nearest(name, [*known, *aliases])}", "see them all: vidgen models")
+    return known[aliases.get(name, name)]
+
+
+def for_folder(folder: Path) -> ModelCard:
+    """A card for a folder of weights: its own `card.toml`, else the card that serves its pipeline class."""
+    if (folder / "card.toml").is_file():
+        return replace(read(folder / "card.toml"), name=folder.resolve().name, folder=folder)
+    index = folder / "model_index.json"
+    try:
+        kinds = json.loads(index.read_text(encoding="utf-8"))
+        pipeline = kinds["_class_name"]
+    except OSError as error:
+        raise WeightsRefused(f"{folder} has no model_index.json", "give the folder of a Diffusers pipeline") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsRefused(f"{index} is not a pipeline's index", "fetch that file again") from error
+    for candidate in cards().values():
+        if pipeline in candidate.serves:
+            return _adopted(candidate, folder, kinds)
+    raise WeightsRefused(f"{folder} holds a {pipeline}, which no card serves", "see what is served: vidgen models")
+
+
+def _adopted(card: ModelCard, folder: Path, kinds: Mapping[str, object]) -> ModelCard:
+    """`card` for the weights in `folder`: sizes are read from the files, classes from the pipeline's index."""
+    components = []
+    for component in card.components:
+        entry = kinds.get(component.name)
+        kind = str(entry[1]) if isinstance(entry, list) and len(entry) == 2 and entry[1] else component.kind
+        components.append(replace(component, kind=kind, parameters=0))
+    return replace(card, name=folder.resolve().name, aliases=(), folder=folder, components=tuple(components))
+
+
+def read(path: Path) -> ModelCard:
+    """One card; UsageRefused with the file and the key when something is wrong with it."""
+    table = Table(load(path), str(path))
+    weights = table.table("weights")
+    folder = weights.take("folder", str, "")
+    result = ModelCard(
+        name=path.stem,
+        family=table.take("family", str),
+        title=table.take("title", str),
+        summary=table.take("summary", str),
+        aliases=table.texts("aliases"),
+        rank=table.take("rank", int),
+        sources=table.texts("sources"),
+        repository=weights.take("repository", str, ""),
+        revision=weights.take("revision", str, ""),
+        folder=(path.parent / folder).resolve() if folder else None,
+        licence=weights.take("licence", str, ""),
+        serves=weights.texts("serves"),
+        grid=_grid(table.table("grid")),
+        components=tuple(_component(name, entry) for name, entry in table.tables("components").items()),
+        ways={_mode(name, entry): _way(entry) for name, entry in table.tables("ways").items()},
+        schedule=_schedule(table.table("schedule")),
+        cost=_cost(table.table("cost")),
+        tokens=table.take("tokens", int),
+        negative=table.take("negative", bool),
+        sound=table.take("sound", bool, False),
+        loras=table.take("loras", bool, True),
+        defaults=_defaults(table.table("defaults")),
+        settings=table.table("settings").rest(),
+    )
+    weights.finish()
+    table.finish()
+    return result
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(size=table.take("size", int), frames=table.take("frames", int))
+    table.finish()
+    return grid
+
+
+def _component(name: str, table: Table) -> Component:
+    component = Component(name=name, kind=table.take("kind", str), parameters=table.take("parameters", int, 0))
+    table.finish()
+    return component
+
+
+def _mode(name: str, table: Table) -> Mode:
+    if name not in list(Mode):
+        raise UsageRefused(f"{table.where}: no mode is called {name}", f"use one of {', '.join(Mode)}")
+    return Mode(name)
+
+
+def _way(table: Table) -> Way:
+    way = Way(
+        pipeline=table.take("pipeline", str),
+        keyframes=table.take("keyframes", int, 0),
+        phases={phase: table.texts(phase) for phase in Phase},
+    )
+    table.finish()
+    return way
+
+
+def _schedule(table: Table) -> Schedule:
+    guidance = table.take("guidance", str)
+    if guidance not in list(Guidance):
+        raise UsageRefused(f"{table.where}: no guidance is called {guidance}", f"use one of {', '.join(Guidance)}")
+    noise = table.take("decode_noise_scale", float, -1.0)
+    schedule = Schedule(
+        guidance=Guidance(guidance),
+        timesteps=tuple(float(step) for step in table.take("timesteps", list, [])),
+        guidance_rescale=table.take("guidance_rescale", float, 0.0),
+        decode_timestep=table.take("decode_timestep", float, 0.0),
+        decode_noise_scale=None if noise < 0 else noise,
+        image_cond_noise_scale=table.take("image_cond_noise_scale", float, 0.0),
+    )
+    table.finish()
+    return schedule
+
+
+def _cost(table: Table) -> Cost:
+    cost = Cost(
+        token_kib=table.take("token_kib", float, 0.0),
+        pixel_bytes=table.take("pixel_bytes", float, 0.0),
+        tile_gib=table.take("tile_gib", float, 0.0),
+    )
+    table.finish()
+    return cost
+
+
+def _defaults(table: Table) -> dict[str, object]:
+    defaults: dict[str, object] = {
+        "size": table.take("size", str),
+        "frames": table.take("frames", int),
+        "fps": table.take("fps", str),
+        "steps": table.take("steps", int),
+        "guidance_scale": table.take("guidance_scale", float),
+        "negative": table.take("negative", str, ""),
+    }
+    table.finish()
+    return defaults

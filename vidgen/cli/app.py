@@ -1,0 +1,72 @@
+"""The command line: which commands there are, and how a process ends."""
+
+import os
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from vidgen import __version__
+from vidgen.cli import screen
+from vidgen.cli.config import config
+from vidgen.cli.doctor import health
+from vidgen.cli.make import example, making, planning
+from vidgen.cli.models import models, tastes
+from vidgen.cli.view import view
+from vidgen.core.errors import Refusal
+
+app = typer.Typer(
+    name="vidgen",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example('vidgen t2v "a red circle moving right on a blue background"', "vidgen models"),
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        screen.result(f"vidgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def vidgen(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which vidgen this is.")
+    ] = False,
+) -> None:
+    """Make videos from words and pictures on your own machine."""
+
+
+app.add_typer(making)
+app.add_typer(planning, name="plan")
+app.add_typer(models, name="models")
+app.add_typer(tastes)
+app.add_typer(view)
+app.add_typer(config, name="config")
+app.add_typer(health)
+
+
+def start(words: Sequence[str]) -> int:
+    """Run one command line; the exit code, with whatever went wrong already said."""
+    screen.prepare_streams()
+    try:
+        code = app(list(words), prog_name="vidgen", standalone_mode=False)
+    except Refusal as refusal:
+        if os.environ.get("VIDGEN_DEBUG"):
+            screen.say(traceback.format_exc())
+        screen.refuse(refusal)
+        return refusal.exit_code
+    except typer.TyperException as error:
+        screen.say(f"vidgen: {error.format_message()}")
+        screen.say("    see vidgen --help")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception:
+        screen.say(traceback.format_exc())
+        screen.say("vidgen: this is a bug of ours; please report it with the lines above")
+        return 1
+    return code if isinstance(code, int) else 0

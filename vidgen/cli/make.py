@@ -1,0 +1,175 @@
+"""t2v, i2v and keyframe, and the plan of each: words to the story, results to the screen."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidgen.cli import screen
+from vidgen.cli.options import RUN, Progress, shared
+from vidgen.cli.plans import as_data, show
+from vidgen.core.errors import InputRefused, UsageRefused
+from vidgen.core.plan import Job
+from vidgen.core.request import Mode
+from vidgen.prepare import prepare
+
+LARGEST_PROMPT = 1 << 20
+
+Prompt = Annotated[str, typer.Argument(help="What the clip shows; - reads it from stdin.", metavar="PROMPT")]
+Picture = Annotated[str, typer.Argument(help="The first frame.", metavar="IMAGE")]
+At = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A picture and where it stands: 0, 24, -1 or 1.5s; may be given again.", metavar="FRAME:IMAGE[:STRENGTH]"
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and stop.", rich_help_panel=RUN)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=RUN)]
+How = Annotated[Progress, typer.Option(help="How progress is shown.", rich_help_panel=RUN)]
+
+making = typer.Typer()
+planning = typer.Typer(help="Say everything that would happen, and do nothing.", no_args_is_help=True)
+
+
+def example(*lines: str) -> str:
+    """The examples under a command's help."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+@making.command(
+    epilog=example(
+        'vidgen t2v "a red circle moving right on a blue background" -o circle.mp4',
+        'vidgen t2v "a green square, growing" --size 96x64 --seed 1..3 -o "{seed}.webm"',
+    )
+)
+@shared
+def t2v(
+    prompt: Prompt = "", dry_run: DryRun = False, quiet: Quiet = False, progress: How = Progress.AUTO, **given: Any
+) -> None:
+    """Make a clip from words."""
+    _make(Mode.T2V, prompt, dry_run=dry_run, quiet=quiet, progress=progress, **given)
+
+
+@making.command(
+    epilog=example(
+        'vidgen i2v first.png "a red circle moving right" -o moving.mp4',
+        'vidgen i2v first.png "a red circle, still" --fit pad --background white -o still.gif',
+    )
+)
+@shared
+def i2v(
+    image: Picture,
+    prompt: Prompt = "",
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    progress: How = Progress.AUTO,
+    **given: Any,
+) -> None:
+    """Make a clip that begins with a picture."""
+    _make(Mode.I2V, prompt, picture=image, dry_run=dry_run, quiet=quiet, progress=progress, **given)
+
+
+@making.command(
+    epilog=example(
+        'vidgen keyframe --at 0:first.png --at -1:last.png "a red circle moving right" -o between.mp4',
+        'vidgen keyframe --at 1s:first.png:0.8 "a red circle" --seconds 2 -o through.mp4',
+    )
+)
+@shared
+def keyframe(
+    prompt: Prompt = "",
+    at: At = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    progress: How = Progress.AUTO,
+    **given: Any,
+) -> None:
+    """Make a clip that passes through pictures."""
+    _make(Mode.KEYFRAME, prompt, at=at or (), dry_run=dry_run, quiet=quiet, progress=progress, **given)
+
+
+@planning.command(
+    "t2v",
+    epilog=example(
+        'vidgen plan t2v "a red circle" --model ltx-video-2b',
+        'vidgen plan t2v "a red circle" --size 100x60 --frames 20 --json',
+    ),
+)
+@shared
+def plan_t2v(prompt: Prompt = "", **given: Any) -> None:
+    """What `vidgen t2v` would do."""
+    _plan(Mode.T2V, prompt, **given)
+
+
+@planning.command(
+    "i2v",
+    epilog=example('vidgen plan i2v first.png "a red circle"', 'vidgen plan i2v first.png "a red circle" --json'),
+)
+@shared
+def plan_i2v(image: Picture, prompt: Prompt = "", **given: Any) -> None:
+    """What `vidgen i2v` would do."""
+    _plan(Mode.I2V, prompt, picture=image, **given)
+
+
+@planning.command(
+    "keyframe",
+    epilog=example(
+        'vidgen plan keyframe --at 0:first.png "a red circle"',
+        'vidgen plan keyframe --at 0:first.png --at -1:last.png "a red circle" --frames 9',
+    ),
+)
+@shared
+def plan_keyframe(prompt: Prompt = "", at: At = None, **given: Any) -> None:
+    """What `vidgen keyframe` would do."""
+    _plan(Mode.KEYFRAME, prompt, at=at or (), **given)
+
+
+def _make(mode: Mode, prompt: str, *, dry_run: bool, quiet: bool, progress: Progress, **given: Any) -> None:
+    from vidgen.cli.running import perform
+
+    as_json = given.pop("json")
+    jobs = _jobs(mode, prompt, **given)
+    if dry_run:
+        _print_plan(jobs, as_json=as_json)
+    else:
+        perform(jobs, as_json=as_json, quiet=quiet, progress=progress)
+
+
+def _plan(mode: Mode, prompt: str, **given: Any) -> None:
+    as_json = given.pop("json")
+    _print_plan(_jobs(mode, prompt, **given), as_json=as_json)
+
+
+def _print_plan(jobs: Sequence[Job], *, as_json: bool) -> None:
+    if as_json:
+        for job in jobs:
+            screen.data(as_data(job))
+    else:
+        show(jobs)
+
+
+def _jobs(mode: Mode, prompt: str, *, typed: dict[str, Any], prompt_file: str | None, **given: Any) -> list[Job]:
+    text = _prompt(prompt, prompt_file)
+    given["lora"] = given["lora"] or ()
+    return prepare(mode, prompt=text, **given, **{key: value for key, value in typed.items() if value is not None})
+
+
+def _prompt(prompt: str, file: str | None) -> str:
+    """The prompt, from the argument, from stdin or from a file."""
+    if prompt and file:
+        raise UsageRefused("both a prompt and --prompt-file are given", "give one of them")
+    if prompt == "-":
+        raw = sys.stdin.buffer.read(LARGEST_PROMPT)
+    elif file:
+        try:
+            raw = Path(file).read_bytes()[:LARGEST_PROMPT]
+        except OSError as error:
+            raise InputRefused(f"{file} cannot be read: {error.strerror}", "check the path") from error
+    else:
+        raw = prompt.encode("utf-8", "surrogateescape")  # what a shell gave a Python that took it for ASCII
+    try:
+        return raw.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputRefused("the prompt is not valid UTF-8", "save it as UTF-8 and use --prompt-file") from error

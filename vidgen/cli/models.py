@@ -1,0 +1,106 @@
+"""models and presets: what there is to choose from."""
+
+from typing import Annotated
+
+import typer
+
+from vidgen import hub
+from vidgen.catalog.cards import card, cards
+from vidgen.catalog.presets import presets as all_presets
+from vidgen.cli import screen
+from vidgen.cli.make import example
+from vidgen.core.card import ModelCard
+
+GIB = 2**30
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+models = typer.Typer(
+    help="The models that vidgen knows, best first.",
+    invoke_without_command=True,
+    epilog=example("vidgen models", "vidgen models --json"),
+)
+
+
+tastes = typer.Typer()
+
+
+@models.callback()
+def every(context: typer.Context, as_json: Json = False) -> None:
+    """List the models, best first."""
+    if context.invoked_subcommand is not None:
+        return
+    known = [(entry, hub.find(entry).missing == ()) for entry in cards().values()]
+    if as_json:
+        screen.data({"models": [_facts(entry, here=here) for entry, here in known]})
+        return
+    rows = [["NAME", "", "DOES", "WEIGHTS", "FOR"]]
+    rows += [
+        [entry.name, "here" if here else "", " ".join(entry.ways), _size(entry), entry.summary] for entry, here in known
+    ]
+    screen.table(rows)
+
+
+@models.command(epilog=example("vidgen models show pocket", "vidgen models show ltx-video-2b --json"))
+def show(name: Annotated[str, typer.Argument(help="A model's name or alias.")], as_json: Json = False) -> None:
+    """Everything that is known of one model."""
+    entry = card(name)
+    facts = _facts(entry, here=hub.find(entry).missing == ())
+    if as_json:
+        screen.data(facts)
+        return
+    screen.table([[key.replace("_", " "), _plain(value)] for key, value in facts.items() if value not in ("", [])])
+
+
+@tastes.command(epilog=example("vidgen presets", "vidgen presets --json"))
+def presets(as_json: Json = False) -> None:
+    """The presets: named tastes, a few settings each."""
+    known = all_presets().values()
+    if as_json:
+        screen.data({"presets": [{"name": p.name, "summary": p.summary, "settings": dict(p.values)} for p in known]})
+        return
+    rows = [["NAME", "SETS", "FOR"]]
+    rows += [[p.name, " ".join(f"{key}={value}" for key, value in p.values.items()), p.summary] for p in known]
+    screen.table(rows)
+
+
+def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "summary": entry.summary,
+        "aliases": list(entry.aliases),
+        "here": here,
+        "family": entry.family,
+        "modes": [str(mode) for mode in entry.ways],
+        "sound": entry.sound,
+        "loras": entry.loras,
+        "grid": f"sides in multiples of {entry.grid.size}, frames {entry.grid.frames}k+1",
+        "tokens": entry.tokens,
+        "guidance": str(entry.schedule.guidance),
+        "defaults": {key: value for key, value in entry.defaults.items() if value != ""},
+        "weights": _size(entry),
+        "licence": entry.licence or (f"see https://huggingface.co/{entry.repository}" if entry.repository else ""),
+        "repository": entry.repository,
+        "fetch": hub.command(entry) if entry.repository else "",
+        "sources": list(entry.sources),
+    }
+
+
+def _size(entry: ModelCard) -> str:
+    """Weights at bf16, from the parameter counts; else what lies on disk."""
+    parameters = sum(component.parameters for component in entry.components)
+    if parameters:
+        return f"{parameters * 2 / GIB:.1f} GiB"
+    return f"{sum(hub.find(entry).sizes.values()) / 2**20:.1f} MiB"
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{key}={entry}" for key, entry in value.items())
+        case _:
+            return str(value)

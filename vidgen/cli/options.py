@@ -1,0 +1,117 @@
+"""The options that t2v, i2v, keyframe and plan share, said once.
+
+`shared` gives a command all of them; the command itself receives what was typed as one mapping.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+
+class Progress(StrEnum):
+    """How progress is shown."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    OFF = "off"
+
+
+def _models(incomplete: str) -> list[tuple[str, str]]:
+    from vidgen.catalog.cards import cards
+
+    return [(name, card.summary) for name, card in cards().items() if name.startswith(incomplete)]
+
+
+def _presets(incomplete: str) -> list[tuple[str, str]]:
+    from vidgen.catalog.presets import presets
+
+    return [(name, preset.summary) for name, preset in presets().items() if name.startswith(incomplete)]
+
+
+def _text(flags: str, what: str, panel: str, **more: Any) -> Any:
+    return Annotated[str | None, typer.Option(*flags.split(), help=what, rich_help_panel=panel, **more)]
+
+
+def _switch(flags: str, what: str, panel: str) -> Any:
+    return Annotated[bool | None, typer.Option(flags, help=what, rich_help_panel=panel)]
+
+
+CLIP, TASTE, OUT, RUN = "The clip", "How it is made", "The file", "The run"
+
+SETTINGS: Mapping[str, Any] = {
+    "model": _text(
+        "--model -m", "A model's name, a folder of weights, or auto.", TASTE, metavar="NAME", autocompletion=_models
+    ),
+    "preset": _text(
+        "--preset -p", "A named taste; see `vidgen presets`.", TASTE, metavar="NAME", autocompletion=_presets
+    ),
+    "negative": _text("--negative -n", "What the clip should not show.", CLIP, metavar="TEXT"),
+    "size": _text("--size -s", "WIDTHxHEIGHT, a part such as 50%, or a shape such as 9:16.", CLIP, metavar="WxH"),
+    "frames": _text("--frames -f", "Length in frames.", CLIP, metavar="N"),
+    "seconds": _text("--seconds", "Length in seconds, instead of --frames.", CLIP, metavar="S"),
+    "fps": _text("--fps", "Frames a second: 24, 23.976, 24000/1001.", CLIP, metavar="RATE"),
+    "steps": _text("--steps", "Denoising steps, or a part of the model's own such as 50%.", TASTE, metavar="N"),
+    "guidance_scale": _text("--guidance-scale -g", "How closely to follow the prompt.", TASTE, metavar="X"),
+    "seed": _text("--seed", "A seed, a range 1..8 or a list 3,5,9: one clip each.", TASTE, metavar="SEEDS"),
+    "fit": _text("--fit", "How pictures of another shape are fitted: crop, pad, stretch.", CLIP, metavar="HOW"),
+    "background": _text("--background", "Colour behind padding and transparency.", CLIP, metavar="COLOUR"),
+    "sound": _switch("--sound/--no-sound", "Sound, where the model makes it.", CLIP),
+    "strict": _switch("--strict/--no-strict", "Refuse what would need an adjustment.", RUN),
+    "crf": _text("--crf", "Compression: lower is better and larger.", OUT, metavar="N"),
+    "codec": _text("--codec", "h264, h265, av1, vp9, ffv1 or auto.", OUT, metavar="NAME"),
+    "output": _text("--output -o", "A file, a folder, or a template such as {model}/{slug}-{seed}.mp4.", OUT),
+}
+
+MANNERS: Mapping[str, tuple[Any, Any]] = {
+    "lora": (
+        Annotated[
+            list[str] | None,
+            typer.Option(help="A LoRA; may be given again.", metavar="PATH[:WEIGHT]", rich_help_panel=TASTE),
+        ],
+        None,
+    ),
+    "prompt_file": (
+        Annotated[str | None, typer.Option(help="Read the prompt from a file.", metavar="FILE", rich_help_panel=CLIP)],
+        None,
+    ),
+    "overwrite": (Annotated[bool, typer.Option("--overwrite", help="Replace files.", rich_help_panel=OUT)], False),
+    "skip_existing": (
+        Annotated[bool, typer.Option("--skip-existing", help="Leave clips that exist.", rich_help_panel=OUT)],
+        False,
+    ),
+    "json": (
+        Annotated[bool, typer.Option("--json", help="Results as JSON, one object a line.", rich_help_panel=RUN)],
+        False,
+    ),
+}
+
+
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the shared options: it gets the settings as `typed`, and the rest under their own names."""
+    own = [
+        parameter
+        for parameter in inspect.signature(command).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    added = [_parameter(name, annotation, None) for name, annotation in SETTINGS.items()]
+    added += [_parameter(name, annotation, default) for name, (annotation, default) in MANNERS.items()]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        typed = {name: given.pop(name) for name in SETTINGS}
+        command(typed=typed, **given)
+
+    parameters = [*own, *added]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del with_options.__wrapped__
+    return with_options
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

@@ -1,0 +1,69 @@
+"""A plan in plain words with numbers, and the same as data."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from vidgen.cli import screen
+from vidgen.core.plan import Job
+from vidgen.hub import command
+from vidgen.planning.planner import describe
+
+
+def show(jobs: Sequence[Job]) -> None:
+    """Everything that would happen, for a person."""
+    job = jobs[0]
+    screen.result(f"{job.card.title} ({job.card.name}), {job.request.mode}")
+    screen.result("")
+    screen.table([[s.name.replace("_", "-"), s.value, s.origin] for s in job.settings if s.value])
+    screen.result("")
+    screen.table(_facts(job))
+    screen.result("")
+    for each in jobs:
+        screen.result(f"{'skips' if each.skip else 'makes'} {each.request.output}")
+
+
+def _facts(job: Job) -> list[list[str]]:
+    canvas, plan = job.canvas, job.plan
+    rows = [
+        ["canvas", f"{canvas.width}x{canvas.height}, {canvas.frames} frames"],
+        ["machine", f"{plan.machine.name}, {plan.machine.memory_gib:.1f} GiB ({plan.machine.device})"],
+        ["rung", describe(plan.rung)],
+    ]
+    for phase in plan.phases:
+        work = f" + {phase.work_gib:.2f} GiB of work" if phase.work_gib else ""
+        names = ", ".join(phase.components)
+        rows.append([phase.phase, f"{phase.weights_gib:.2f} GiB of weights{work}; {names} at work"])
+    rows.append(["weights", _weights(job)])
+    rows += [["passed over", sentence] for sentence in plan.passed_over]
+    rows += [["note", sentence] for sentence in (*job.notes, *job.adjustments)]
+    return rows
+
+
+def _weights(job: Job) -> str:
+    if not job.weights.missing:
+        return "here"
+    return f"missing: {', '.join(job.weights.missing)}; fetch them: {command(job.card)}"
+
+
+def as_data(job: Job) -> dict[str, Any]:
+    """The plan of one clip, for a script."""
+    plan = job.plan
+    return {
+        "model": job.card.name,
+        "mode": job.request.mode,
+        "prompt": job.request.prompt,
+        "output": str(job.request.output),
+        "skip": job.skip,
+        "settings": {setting.name: {"value": setting.value, "origin": setting.origin} for setting in job.settings},
+        "canvas": asdict(job.canvas),
+        "machine": asdict(plan.machine),
+        "rung": asdict(plan.rung),
+        "phases": [asdict(phase) for phase in plan.phases],
+        "peak_gib": round(plan.peak_gib, 3),
+        "passed_over": list(plan.passed_over),
+        "missing": list(job.weights.missing),
+        "fetch": command(job.card) if job.weights.missing and job.card.repository else "",
+        "adjustments": list(job.adjustments),
+        "notes": list(job.notes),
+    }

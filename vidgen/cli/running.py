@@ -1,0 +1,81 @@
+"""A run as a person sees it: progress, sentences, stops, results."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+from vidgen.cli import screen
+from vidgen.cli.options import Progress
+from vidgen.cli.progress import Display, display
+from vidgen.core.errors import Stopped
+from vidgen.core.plan import Job
+from vidgen.core.result import Event, Result
+
+
+def perform(jobs: Sequence[Job], *, as_json: bool, quiet: bool, progress: Progress) -> None:
+    """Make the clips of `jobs`; a line on stdout for each."""
+    from vidgen.generate import run
+
+    if not quiet:
+        seeds = ", ".join(str(job.request.seed) for job in jobs[:9]) + (" ..." if len(jobs) > 9 else "")
+        for sentence in (*jobs[0].notes, *jobs[0].adjustments, f"{jobs[0].card.name}, seed {seeds}"):
+            screen.say(f"vidgen: {sentence}")
+    with _stoppable() as stop, display(Progress.OFF if quiet else progress) as shown:
+        for result in run(jobs, _listener(stop, shown)):
+            shown.pause()
+            _report(result, as_json=as_json, quiet=quiet)
+
+
+def _listener(stop: "_Stop", shown: Display) -> Any:
+    def listen(event: Event) -> None:
+        stop.check(event)
+        shown.event(event)
+
+    return listen
+
+
+def _report(result: Result, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        screen.data({**asdict(result), "path": str(result.path)})
+        return
+    screen.result(str(result.path))
+    if result.skipped:
+        note = f"vidgen: skipped {result.path}: it exists"
+    else:
+        note = f"vidgen: made in {sum(result.seconds.values()):.1f} s"
+    if not quiet:
+        screen.say(note)
+
+
+class _Stop:
+    """Remembers that the user asked to stop. While nothing is at stake, stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._working = False
+
+    def check(self, event: Event) -> None:
+        self._working = event.phase != "load"
+        if self._asked:
+            raise Stopped("stopped", "", signal_number=self._asked)
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked or not self._working:
+            raise Stopped("stopped", "", signal_number=number)
+        self._asked = number
+        screen.say("vidgen: stopping after this step; once more to stop at once")
+
+
+@contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    """SIGINT and SIGTERM ask for a stop; both are given back at the end."""
+    stop = _Stop()
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,114 @@
+"""What is true of a model: the frozen form of one TOML card."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from vidgen.core.request import Mode
+
+
+class Phase(StrEnum):
+    """The three phases that hold weights, in their order."""
+
+    ENCODE = "encode"
+    DENOISE = "denoise"
+    DECODE = "decode"
+
+
+class Guidance(StrEnum):
+    """What the guidance scale of a model is."""
+
+    CLASSIFIER_FREE = "classifier-free"
+    DISTILLED = "distilled"
+    EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """The canvases that a model can draw: sides in multiples of `size`, frames of the form `frames` * k + 1."""
+
+    size: int
+    frames: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Component:
+    """One part of the pipeline: its sub-folder, its class in Diffusers or Transformers, its exact parameter count.
+
+    `parameters` is 0 where the count is not publicly known; the size on disk is then used.
+    """
+
+    name: str
+    kind: str
+    parameters: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """How a model serves one mode: the Diffusers pipeline, and the components that each phase holds."""
+
+    pipeline: str
+    phases: Mapping[Phase, tuple[str, ...]]
+    keyframes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free."""
+
+    guidance: Guidance
+    timesteps: tuple[float, ...] = ()
+    guidance_rescale: float = 0.0
+    decode_timestep: float = 0.0
+    decode_noise_scale: float | None = None
+    image_cond_noise_scale: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What one run needs beside its weights, measured: zero where nobody has measured it.
+
+    `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pixel_bytes`: the untiled
+    decoder's peak, in bytes for each pixel of each frame; `tile_gib`: the tiled decoder's peak.
+    """
+
+    token_kib: float = 0.0
+    pixel_bytes: float = 0.0
+    tile_gib: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelCard:
+    """What is true of one model. `settings` holds what only its family reads; `defaults` what nobody needs to type."""
+
+    name: str
+    family: str
+    title: str
+    summary: str
+    aliases: tuple[str, ...] = ()
+    rank: int
+    repository: str = ""
+    revision: str = ""
+    folder: Path | None = None
+    licence: str = ""
+    sources: tuple[str, ...] = ()
+    grid: Grid
+    components: tuple[Component, ...]
+    ways: Mapping[Mode, Way]
+    schedule: Schedule
+    cost: Cost = Cost()
+    tokens: int
+    negative: bool
+    sound: bool = False
+    loras: bool = True
+    serves: tuple[str, ...] = ()
+    defaults: Mapping[str, object]
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def component(self, name: str) -> Component:
+        """The component called `name`; KeyError when the card has none."""
+        for component in self.components:
+            if component.name == name:
+                return component
+        raise KeyError(name)

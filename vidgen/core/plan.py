@@ -1,0 +1,118 @@
+"""What was decided: the canvas, the rung, the plan and the job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vidgen.core.card import ModelCard, Phase
+from vidgen.core.machine import Machine
+from vidgen.core.request import Request
+
+
+class Precision(StrEnum):
+    """The number format that weights are held and computed in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one parameter."""
+        return {Precision.FP32: 4, Precision.BF16: 2}[self]
+
+
+class Placement(StrEnum):
+    """Where weights are while others work: all of them resident, or only those of the phase at work."""
+
+    RESIDENT = "resident"
+    PHASE = "phase"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canvas:
+    """What the model draws to serve the request: sides and frames on its grid, from which the clip is cut.
+
+    The clip is the part of each picture that begins at `left` and `top`, and the first frames.
+    """
+
+    width: int
+    height: int
+    frames: int
+    left: int = 0
+    top: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """One way to fit: precision, placement, and whether the decoder works in tiles."""
+
+    precision: Precision
+    placement: Placement
+    tiling: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhasePlan:
+    """One phase: its components, what their weights weigh, and the work beside them where that was measured."""
+
+    phase: Phase
+    components: tuple[str, ...]
+    weights_gib: float
+    work_gib: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A rung, what each phase weighs on it, and one sentence with numbers for each rung passed over."""
+
+    machine: Machine
+    rung: Rung
+    phases: tuple[PhasePlan, ...]
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def peak_gib(self) -> float:
+        """The predicted peak of the whole run: that of its heaviest phase."""
+        return max(phase.weights_gib + phase.work_gib for phase in self.phases)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """Where a model's files are. `missing` names what is not there; `folder` is None when nothing is.
+
+    `sizes` are bytes on disk by component.
+    """
+
+    folder: Path | None
+    missing: tuple[str, ...] = ()
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One effective setting and where it came from: flag, preset, environment, project, user, card, chosen."""
+
+    name: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A request with every decision taken.
+
+    `adjustments` are sentences that the user is told and the record keeps; `notes` are told and not kept. `overwrite`:
+    the output may be replaced; `skip`: it is there already, and stays.
+    """
+
+    request: Request
+    card: ModelCard
+    canvas: Canvas
+    plan: Plan
+    weights: Weights
+    settings: tuple[Setting, ...]
+    adjustments: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    overwrite: bool = False
+    skip: bool = False

@@ -1,0 +1,83 @@
+"""Where a model's weights are: a folder, or the Hugging Face cache. Nothing is fetched here without being asked for."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidgen.core.card import Component, ModelCard
+from vidgen.core.plan import Weights
+
+INDEX = "*.safetensors.index.json"
+
+
+def find(card: ModelCard) -> Weights:
+    """The files of `card` that are on this machine, and the names of those that are not."""
+    folder = card.folder or cached(card.repository, card.revision)
+    if folder is None:
+        return Weights(folder=None, missing=tuple(component.name for component in card.components), sizes={})
+    missing: list[str] = []
+    sizes: dict[str, int] = {}
+    for component in card.components:
+        missing.extend(_missing(component, folder))
+        sizes[component.name] = sum(path.stat().st_size for path in _tensors(folder / component.name))
+    return Weights(folder=folder, missing=tuple(missing), sizes=sizes)
+
+
+def cached(repository: str, revision: str) -> Path | None:
+    """The snapshot of `repository` in the Hugging Face cache; None when there is none.
+
+    The layout of the cache is documented and read here directly: the library's own look-up costs a fifth of a second.
+    """
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    try:
+        commit = (place / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
+    except OSError:
+        commit = revision
+    snapshot = place / "snapshots" / commit
+    return snapshot if repository and commit and (snapshot / "model_index.json").is_file() else None
+
+
+def command(card: ModelCard) -> str:
+    """The command that fetches exactly the files that `card` needs."""
+    folders = " ".join(f"{component.name}/" for component in card.components)
+    revision = f" --revision {card.revision}" if card.revision else ""
+    return f"hf download {card.repository}{revision} model_index.json {folders}"
+
+
+def _missing(component: Component, folder: Path) -> Iterator[str]:
+    place = folder / component.name
+    if component.kind.endswith(("Tokenizer", "TokenizerFast")):
+        if not any((place / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+            yield f"{component.name}/tokenizer.json"
+        return
+    if component.kind.endswith("Scheduler"):
+        if not (place / "scheduler_config.json").is_file():
+            yield f"{component.name}/scheduler_config.json"
+        return
+    if not (place / "config.json").is_file():
+        yield f"{component.name}/config.json"
+    yield from _missing_shards(component, place)
+
+
+def _missing_shards(component: Component, place: Path) -> Iterator[str]:
+    for index in place.glob(INDEX):
+        shards = _shards(index) or [f"{index.name} (cannot be read)"]
+        yield from (f"{component.name}/{name}" for name in shards if not (place / name).is_file())
+        return
+    if not _tensors(place):
+        yield f"{component.name}/*.safetensors"
+
+
+def _tensors(place: Path) -> list[Path]:
+    """The weights in a folder; a link whose file has gone from the cache is none."""
+    return [path for path in place.glob("*.safetensors") if path.is_file()]
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; none when it is no index."""
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []

@@ -1,0 +1,1 @@
+"""Paper and ink: pictures in, clips, sound and records out. Knows no model."""

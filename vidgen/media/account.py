@@ -1,0 +1,86 @@
+"""The account of one clip: what was asked, decided and measured, as the JSON text that becomes its record.
+
+It names files by their last part and their sha256: no folder, host or token of the machine is in it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vidgen.core.plan import Job
+
+SCHEMA = 1
+LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "imageio-ffmpeg")
+
+
+def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, float]) -> str:
+    """One line of JSON, in ASCII."""
+    from importlib.metadata import version
+
+    facts = {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "made_by": "vidgen (trained algorithmic media)",
+        "request": _request(job),
+        "model": _model(job),
+        "settings": {setting.name: setting.origin for setting in job.settings},
+        "canvas": {name: getattr(job.canvas, name) for name in ("width", "height", "frames", "left", "top")},
+        "plan": _plan(job),
+        "adjustments": list(job.adjustments),
+        "seconds": dict(seconds),
+        "peak_gib": dict(peak_gib),
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+    return json.dumps(facts)
+
+
+def _request(job: Job) -> dict[str, Any]:
+    request = job.request
+    plain = {
+        name: getattr(request, name)
+        for name in ("model", "prompt", "negative", "width", "height", "frames", "steps", "guidance_scale", "seed")
+    }
+    return {
+        "mode": request.mode.value,
+        **plain,
+        "fps": str(request.fps),
+        "keyframes": [
+            {**_file(keyframe.picture, "picture"), "frame": keyframe.frame, "strength": keyframe.strength}
+            for keyframe in request.keyframes
+        ],
+        "loras": [{**_file(lora.path, "path"), "weight": lora.weight} for lora in request.loras],
+        "fit": request.fit.value,
+        "background": request.background,
+        "sound": request.sound,
+        "crf": request.crf,
+        "codec": request.codec,
+        "output": request.output.name,
+    }
+
+
+def _file(path: Path, name: str) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {name: path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _model(job: Job) -> dict[str, Any]:
+    """Which weights: the repository and its commit, where the folder says so."""
+    folder = job.weights.folder.name if job.weights.folder else ""
+    commit = folder if re.fullmatch(r"[0-9a-f]{40}", folder) else job.card.revision
+    return {"name": job.card.name, "family": job.card.family, "repository": job.card.repository, "revision": commit}
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    plan = job.plan
+    return {
+        "machine": plan.machine.name,
+        "device": plan.machine.device.value,
+        "precision": plan.rung.precision.value,
+        "placement": plan.rung.placement.value,
+        "tiling": plan.rung.tiling,
+        "predicted_gib": {phase.phase.value: round(phase.weights_gib + phase.work_gib, 3) for phase in plan.phases},
+    }

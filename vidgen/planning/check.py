@@ -1,0 +1,129 @@
+"""Can this model serve this request, and on which canvas? Pure: a canvas and sentences out, or a refusal."""
+
+from collections.abc import Iterator
+
+from vidgen.core.card import Guidance, ModelCard
+from vidgen.core.errors import UsageRefused
+from vidgen.core.plan import Canvas
+from vidgen.core.request import Mode, Request
+
+
+def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
+    """The canvas for the request, and every adjustment in a sentence. Refuses (exit 2) what the model cannot do."""
+    _mode(request, card)
+    _prompt(request, card)
+    _schedule(request, card)
+    _keyframes(request, card)
+    _loras(request, card)
+    canvas = draw(request, card)
+    if request.strict:
+        _strict(request, card)
+    return canvas, tuple(_adjustments(request, canvas, card))
+
+
+def draw(request: Request, card: ModelCard) -> Canvas:
+    """The smallest canvas on the model's grid that holds the request, the clip in its middle."""
+    width, height = _up(request.width, card.grid.size), _up(request.height, card.grid.size)
+    return Canvas(
+        width=width,
+        height=height,
+        frames=_up(request.frames - 1, card.grid.frames) + 1,
+        left=(width - request.width) // 2,
+        top=(height - request.height) // 2,
+    )
+
+
+def _up(length: int, grid: int) -> int:
+    return -(-length // grid) * grid
+
+
+def _mode(request: Request, card: ModelCard) -> None:
+    if request.mode not in card.ways:
+        modes = ", ".join(card.ways)
+        raise UsageRefused(f"{card.name} cannot do {request.mode} (it does {modes})", "choose a model: vidgen models")
+
+
+def _prompt(request: Request, card: ModelCard) -> None:
+    if not request.prompt.strip():
+        raise UsageRefused("the prompt is empty", 'say what the clip shows: vidgen t2v "a red circle moving right"')
+    for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)):
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise UsageRefused(f"the {name} is not valid UTF-8", "save it as UTF-8 and use --prompt-file")
+        if "\0" in text:
+            raise UsageRefused(f"the {name} holds a NUL character", "remove it")
+    if request.negative and not card.negative:
+        raise UsageRefused(f"{card.name} takes no negative prompt", "say in the prompt what you want instead")
+
+
+def _schedule(request: Request, card: ModelCard) -> None:
+    fixed = len(card.schedule.timesteps)
+    if fixed and request.steps != fixed:
+        raise UsageRefused(
+            f"{card.name} is distilled to {fixed} steps; {request.steps} would not sample it rightly", "drop --steps"
+        )
+    if card.schedule.guidance is Guidance.DISTILLED and request.guidance_scale > 1:
+        raise UsageRefused(
+            f"{card.name} is distilled: its guidance scale is 1, not {request.guidance_scale:g}",
+            "drop --guidance-scale",
+        )
+
+
+def _keyframes(request: Request, card: ModelCard) -> None:
+    if request.mode is Mode.T2V:
+        return
+    if not request.keyframes:
+        raise UsageRefused(f"{request.mode} needs a picture", "give one with --at 0:first.png")
+    most = card.ways[request.mode].keyframes
+    if len(request.keyframes) > most:
+        raise UsageRefused(f"{card.name} takes {most} pictures, not {len(request.keyframes)}", "leave some out")
+    seen: set[int] = set()
+    for keyframe in request.keyframes:
+        if not 0 <= keyframe.frame < request.frames:
+            raise UsageRefused(
+                f"keyframe {keyframe.picture} is at frame {keyframe.frame}, outside 0 to {request.frames - 1}",
+                f"use a frame from 0 to {request.frames - 1}, or -1 for the last",
+            )
+        if keyframe.frame in seen:
+            raise UsageRefused(f"two keyframes are at frame {keyframe.frame}", "move or remove one")
+        seen.add(keyframe.frame)
+
+
+def _loras(request: Request, card: ModelCard) -> None:
+    if request.loras and not card.loras:
+        raise UsageRefused(f"{card.name} takes no LoRA", "choose a model that does: vidgen models")
+    for lora in request.loras:
+        if lora.path.suffix != ".safetensors":
+            raise UsageRefused(
+                f"LoRA {lora.path} is not a .safetensors file", "only safetensors are loaded: convert it"
+            )
+
+
+def _strict(request: Request, card: ModelCard) -> None:
+    for name, length in (("width", request.width), ("height", request.height)):
+        if length % card.grid.size:
+            below, above = _around(length, card.grid.size)
+            raise UsageRefused(
+                f"{name} {length} is off {card.name}'s grid of {card.grid.size}", f"try {name} {below} or {above}"
+            )
+    if (request.frames - 1) % card.grid.frames:
+        below, above = _around(request.frames - 1, card.grid.frames, least=0)
+        raise UsageRefused(
+            f"{request.frames} frames are off {card.name}'s grid of {card.grid.frames}k+1",
+            f"try --frames {below + 1} or {above + 1}",
+        )
+
+
+def _around(length: int, grid: int, *, least: int | None = None) -> tuple[int, int]:
+    below = max(length // grid * grid, grid if least is None else least)
+    return below, below + grid
+
+
+def _adjustments(request: Request, canvas: Canvas, card: ModelCard) -> Iterator[str]:
+    asked = (request.width, request.height, request.frames)
+    if asked != (canvas.width, canvas.height, canvas.frames):
+        yield (
+            f"drawn at {canvas.width}x{canvas.height}, {canvas.frames} frames, on {card.name}'s grid; "
+            f"cut to the {request.width}x{request.height}, {request.frames} frames asked for"
+        )
+    if request.negative and request.guidance_scale <= 1 and request.negative != card.defaults["negative"]:
+        yield f"the negative prompt has no effect at guidance scale {request.guidance_scale:g}"

@@ -1,0 +1,50 @@
+"""How much memory each phase needs: weights by exact parameter counts, and the work beside them where it is known."""
+
+from vidgen.core.card import ModelCard, Phase, Way
+from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
+from vidgen.core.request import Request
+
+GIB = 2**30
+
+
+def phases(request: Request, card: ModelCard, canvas: Canvas, weights: Weights, rung: Rung) -> tuple[PhasePlan, ...]:
+    """Each phase of `request` on `rung`: components held, GiB of their weights, GiB of work."""
+    way = card.ways[request.mode]
+    return tuple(
+        PhasePlan(
+            phase=phase,
+            components=way.phases[phase],
+            weights_gib=_held(phase, way, card, weights, rung),
+            work_gib=_work(phase, request, card, canvas, rung),
+        )
+        for phase in Phase
+    )
+
+
+def component_gib(name: str, card: ModelCard, weights: Weights, precision: Precision) -> float:
+    """One component's weights in memory; by its size on disk where the parameter count is not known."""
+    parameters = card.component(name).parameters
+    if parameters:
+        return parameters * precision.bytes / GIB
+    return weights.sizes.get(name, 0) * precision.bytes / Precision.BF16.bytes / GIB
+
+
+def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung) -> float:
+    held = set(way.phases[phase])
+    if rung.placement is Placement.RESIDENT:
+        held = {name for names in way.phases.values() for name in names}
+    return sum(component_gib(name, card, weights, rung.precision) for name in held)
+
+
+def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung: Rung) -> float:
+    """Activations: latent tokens through the transformer, pixels through the decoder."""
+    wide = rung.precision.bytes / Precision.BF16.bytes
+    if phase is Phase.DENOISE:
+        latents = (canvas.frames - 1) // card.grid.frames + 1
+        tokens = latents * (canvas.width // card.grid.size) * (canvas.height // card.grid.size)
+        passes = 2 if request.guidance_scale > 1 else 1
+        return tokens * card.cost.token_kib * passes * wide / 2**20
+    if phase is Phase.DECODE:
+        whole = canvas.width * canvas.height * canvas.frames * card.cost.pixel_bytes / GIB
+        return (min(card.cost.tile_gib, whole) if rung.tiling else whole) * wide
+    return 0.0

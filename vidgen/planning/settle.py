@@ -1,0 +1,159 @@
+"""Words into requests: each setting from the highest layer that has it, each request complete.
+
+Pure: layers and a card in, requests and the origin of every setting out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from vidgen.core import words
+from vidgen.core.card import ModelCard
+from vidgen.core.errors import UsageRefused
+from vidgen.core.plan import Setting
+from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
+
+Layers = Mapping[str, Mapping[str, Any]]
+
+BUILT_IN: Mapping[str, Any] = {
+    "seed": "random",
+    "fit": Fit.CROP.value,
+    "background": "black",
+    "sound": True,
+    "strict": False,
+    "codec": "auto",
+    "crf": "auto",
+    "output": words.OUTPUT,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What the clip is of: the words and pictures that only a command line gives."""
+
+    mode: Mode
+    prompt: str
+    at: Sequence[words.At | Keyframe] = ()
+    loras: Sequence[Lora] = ()
+
+
+class _Settled:
+    """Looks settings up through the layers and remembers where each was found."""
+
+    def __init__(self, layers: Layers, card: ModelCard) -> None:
+        self._layers = {**layers, "card": card.defaults, "built in": BUILT_IN}
+        self.origins: dict[str, str] = {}
+
+    def get(self, key: str) -> Any:
+        for origin, values in self._layers.items():
+            if key in values:
+                self.origins[key] = origin
+                return values[key]
+        raise KeyError(key)
+
+    def rival(self, first: str, second: str) -> str:
+        """Which of two settings for the same thing stands higher; refused when one layer has both."""
+        for origin, values in self._layers.items():
+            if first in values and second in values:
+                raise UsageRefused(f"both {first} and {second} are given ({origin})", f"give only {first} or {second}")
+            if first in values or second in values:
+                return first if first in values else second
+        raise KeyError(first)
+
+
+def settle(
+    layers: Layers, card: ModelCard, subject: Subject, *, fresh_seed: int
+) -> tuple[tuple[Request, ...], tuple[Setting, ...]]:
+    """One request for each seed, and every effective setting with its origin. `fresh_seed` stands for `random`."""
+    settled = _Settled(layers, card)
+    width, height = _size(settled, card)
+    fps = words.rate(settled.get("fps"))
+    frames = _frames(settled, fps)
+    request = Request(
+        mode=subject.mode,
+        model=card.name,
+        prompt=subject.prompt,
+        negative=str(settled.get("negative")),
+        keyframes=tuple(_keyframe(at, frames, fps) for at in subject.at),
+        width=width,
+        height=height,
+        frames=frames,
+        fps=fps,
+        steps=_steps(settled, card),
+        guidance_scale=words.number("guidance-scale", settled.get("guidance_scale"), least=0.0, most=100.0),
+        seed=fresh_seed,
+        loras=tuple(subject.loras),
+        fit=_fit(settled.get("fit")),
+        background=str(settled.get("background")),
+        sound=words.truth("sound", settled.get("sound")) and card.sound,
+        strict=words.truth("strict", settled.get("strict")),
+        crf=_crf(settled.get("crf")),
+        codec=str(settled.get("codec")),
+        output=_output(str(settled.get("output"))),
+    )
+    seeds = words.seeds(settled.get("seed")) or (fresh_seed,)
+    return tuple(replace(request, seed=seed) for seed in seeds), _settings(settled, request, seeds)
+
+
+def _size(settled: _Settled, card: ModelCard) -> tuple[int, int]:
+    default = words.size(card.defaults["size"], default=(0, 0), grid=card.grid.size)
+    return words.size(settled.get("size"), default=default, grid=card.grid.size)
+
+
+def _frames(settled: _Settled, fps: Fraction) -> int:
+    if settled.rival("frames", "seconds") == "frames":
+        return words.whole("frames", settled.get("frames"), least=1, most=100_000)
+    return max(1, round(words.duration(settled.get("seconds")) * fps))
+
+
+def _steps(settled: _Settled, card: ModelCard) -> int:
+    """The steps asked for; a part of a distilled model's fixed schedule is still the whole of it."""
+    said = settled.get("steps")
+    fixed = len(card.schedule.timesteps)
+    if fixed and str(said).strip().endswith("%"):
+        settled.origins["steps"] = "card"
+        return fixed
+    return words.steps(said, default=words.steps(card.defaults["steps"], default=1))
+
+
+def _keyframe(at: words.At | Keyframe, frames: int, fps: Fraction) -> Keyframe:
+    if isinstance(at, Keyframe):
+        return at
+    return Keyframe(picture=at.picture, frame=at.moment.resolve(frames, fps), strength=at.strength)
+
+
+def _fit(value: object) -> Fit:
+    if str(value) not in list(Fit):
+        raise UsageRefused(f"fit {str(value)!r} is none of {', '.join(Fit)}", "write --fit crop, pad or stretch")
+    return Fit(str(value))
+
+
+def _output(text: str) -> Path:
+    """A path or template; a name that ends like a folder means the usual name within it."""
+    if not text or "\0" in text:
+        raise UsageRefused(f"output {text!r} is not a name", "give --output clip.mp4, a folder or a template")
+    return Path(text) / words.OUTPUT if text.endswith("/") else Path(text)
+
+
+def _crf(value: object) -> int | None:
+    return None if value == "auto" else words.whole("crf", value, least=0, most=63)
+
+
+def _settings(settled: _Settled, request: Request, seeds: Sequence[int]) -> tuple[Setting, ...]:
+    shown = {
+        "size": f"{request.width}x{request.height}",
+        "frames": f"{request.frames}",
+        "seconds": f"{request.seconds:.3f}",
+        "steps": f"{request.steps}",
+        "fps": f"{request.fps}",
+        "seed": ",".join(map(str, seeds)),
+        "crf": "auto" if request.crf is None else f"{request.crf}",
+    }
+    chosen = "chosen" if settled.origins["seed"] == "built in" else settled.origins["seed"]
+    origins = {**settled.origins, "seed": chosen, "sound": settled.origins["sound"] if request.sound else "card"}
+    return tuple(
+        Setting(name=name, value=shown.get(name, str(getattr(request, name, ""))), origin=origin)
+        for name, origin in origins.items()
+    )

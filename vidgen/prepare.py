@@ -1,0 +1,180 @@
+"""Words into jobs: settle, check, look at what is there, plan. Loads nothing, fetches nothing, writes nothing."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vidgen import hub, probe, tokens
+from vidgen.catalog import cards, presets, settings
+from vidgen.core import words
+from vidgen.core.card import ModelCard
+from vidgen.core.errors import DoesNotFit, InputRefused, UsageRefused
+from vidgen.core.machine import Machine
+from vidgen.core.plan import Job, Setting, Weights
+from vidgen.core.request import Keyframe, Lora, Mode, Request
+from vidgen.media import containers, pictures
+from vidgen.planning import planner
+from vidgen.planning.check import check
+from vidgen.planning.settle import Subject, settle
+from vidgen.studio.outputs import Place, places
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Brief:
+    """What was typed, parsed, before a model is chosen."""
+
+    subject: Subject
+    layers: settings.Layers
+    machine: Machine
+    fresh_seed: int
+
+
+def prepare(
+    mode: Mode | str,
+    *,
+    prompt: str,
+    picture: str | Path | None = None,
+    at: Sequence[str | words.At | Keyframe] = (),
+    lora: Sequence[str | Lora] = (),
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    machine: Machine | None = None,
+    **typed: Any,
+) -> list[Job]:
+    """One job for each seed, with every decision taken.
+
+    `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
+    (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
+    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `machine` plans for another machine than this one.
+
+    Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
+    """
+    brief = _Brief(
+        subject=_subject(Mode(mode), prompt, picture, at, lora),
+        layers=_layers(typed),
+        machine=machine or probe.machine(),
+        fresh_seed=secrets.randbelow(2**32),
+    )
+    name, _ = settings.first(brief.layers, "model", "auto")
+    jobs = _auto(brief) if name == "auto" else list(_jobs(brief, cards.card(str(name))))
+    chosen = any("output" in layer for layer in brief.layers.values())
+    return _placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
+
+
+def _layers(typed: Mapping[str, Any]) -> settings.Layers:
+    for key in typed:
+        if key not in words.SETTINGS:
+            raise UsageRefused(f"unknown setting {key!r}{words.nearest(key, words.SETTINGS)}", "remove it or mend it")
+    found = settings.layers(typed)
+    name, _ = settings.first(found, "preset", "")
+    return settings.with_preset(found, presets.preset(str(name)).values) if name else found
+
+
+def _subject(
+    mode: Mode,
+    prompt: str,
+    picture: str | Path | None,
+    at: Sequence[str | words.At | Keyframe],
+    lora: Sequence[str | Lora],
+) -> Subject:
+    marks = [words.at(mark) if isinstance(mark, str) else mark for mark in at]
+    if picture is not None:
+        marks.insert(0, Keyframe(picture=Path(picture)))
+    if mode is Mode.T2V and marks:
+        raise UsageRefused("t2v takes no picture", "use i2v or keyframe")
+    loras = [words.lora(file) if isinstance(file, str) else file for file in lora]
+    return Subject(mode=mode, prompt=prompt, at=marks, loras=loras)
+
+
+def _auto(brief: _Brief) -> list[Job]:
+    """Jobs for the best model that is here and fits, else for the built-in one, which says so."""
+    real = [card for card in cards.cards().values() if card.repository and brief.subject.mode in card.ways]
+    for card in real:
+        if not hub.find(card).missing and _fits(brief, card):
+            return list(_jobs(brief, card))
+    fitting = (card for card in real if _fits(brief, card))
+    wanted = next(fitting, min(real, key=lambda card: sum(part.parameters for part in card.components)))
+    why = "no model is downloaded" if all(hub.find(card).missing for card in real) else "no downloaded model fits"
+    note = f"{why}: using {cards.BUILT_IN}, the built-in toy; for a real one: {hub.command(wanted)}"
+    return [replace(job, notes=(note,)) for job in _jobs(brief, cards.card(cards.BUILT_IN))]
+
+
+def _fits(brief: _Brief, card: ModelCard) -> bool:
+    """Whether `card` could serve the brief on its machine."""
+    try:
+        requests, _ = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
+        canvas, _ = check(requests[0], card)
+        planner.choose(requests[0], card, canvas, brief.machine, hub.find(card))
+    except (DoesNotFit, UsageRefused):
+        return False
+    return True
+
+
+def _jobs(brief: _Brief, card: ModelCard) -> Iterator[Job]:
+    """A job for each seed. Whatever is the same for all of them is looked at once."""
+    requests, origins = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
+    canvas, adjustments = check(requests[0], card)
+    weights = hub.find(card)
+    notes = [*adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
+    plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
+    for request in requests:
+        yield Job(
+            request=request,
+            card=card,
+            canvas=canvas,
+            plan=plan,
+            weights=weights,
+            settings=tuple(_own(setting, request) for setting in origins),
+            adjustments=tuple(notes),
+        )
+
+
+def _own(setting: Setting, request: Request) -> Setting:
+    return replace(setting, value=str(request.seed)) if setting.name == "seed" else setting
+
+
+def _looked_at(request: Request) -> Iterator[str]:
+    """What there is to say of the files that the request names."""
+    for keyframe in request.keyframes:
+        yield from pictures.look(keyframe.picture, background=request.background).notes
+    for lora in request.loras:
+        if not lora.path.is_file():
+            raise InputRefused(f"LoRA {lora.path} is not there", "check the path")
+
+
+def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
+    """A sentence that shows what the model would not read; refused when the request is strict."""
+    if weights.folder is None:
+        return
+    for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)):
+        counted = tokens.count(text, weights.folder / "tokenizer", limit=card.tokens)
+        if counted is None or not counted.cut:
+            continue
+        said = f"the {name} has {counted.tokens} tokens and {card.name} reads {card.tokens}; cut off: {counted.cut!r}"
+        if request.strict:
+            raise UsageRefused(said, f"shorten the {name}")
+        yield said
+
+
+def _placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:
+    found = places(
+        [job.request for job in jobs],
+        chosen=chosen,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        today=datetime.now(UTC).date(),
+    )
+    return [_housed(replace(job, overwrite=overwrite), place) for job, place in zip(jobs, found, strict=True)]
+
+
+def _housed(job: Job, place: Place) -> Job:
+    """The job at its place, with what its kind of file cannot keep; refused when that kind of file is impossible."""
+    request = replace(job.request, output=place.path)
+    shape = containers.Shape(width=request.width, height=request.height, frames=request.frames, fps=request.fps)
+    style = containers.Style(codec=request.codec, crf=request.crf)
+    containers.refuse(place.path, style)
+    notes = containers.notes(place.path, shape, style, sound=request.sound)
+    return replace(job, request=request, skip=place.skip, adjustments=(*job.adjustments, *notes))

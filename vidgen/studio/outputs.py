@@ -1,0 +1,87 @@
+"""Where clips go: decided and proved writable before any weight is loaded."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain, count
+from pathlib import Path
+
+from vidgen.core.errors import OutputRefused
+from vidgen.core.request import Request
+from vidgen.core.words import OUTPUT
+from vidgen.studio.names import has_field, name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A clip's path, and whether it is there already and stays."""
+
+    path: Path
+    skip: bool = False
+
+
+def places(
+    requests: Sequence[Request], *, chosen: bool, overwrite: bool, skip_existing: bool, today: date
+) -> list[Place]:
+    """A place for each request, in order.
+
+    An output that the user did not choose never meets an existing file: it gets a counter. One that the user chose is
+    refused (exit 6) when it exists, unless it may be overwritten or skipped.
+    """
+    taken: set[Path] = set()
+    found = []
+    for request in requests:
+        path = name(_template(request.output, several=len(requests) > 1), request, today)
+        if not chosen and not skip_existing and not overwrite:
+            path = _free(path, taken)
+        if path in taken:
+            raise OutputRefused(f"two clips would be called {path}", "use {seed} in --output")
+        taken.add(path)
+        found.append(_place(path, overwrite=overwrite, skip_existing=skip_existing))
+    return found
+
+
+def _template(output: Path, *, several: bool) -> Path:
+    """A folder becomes a template within it; one name for several clips gets the seed."""
+    if output.is_dir() and output.suffix != ".png":
+        return output / OUTPUT
+    if several and not has_field(output, "seed"):
+        return output.with_name(f"{output.stem}-{{seed}}{output.suffix}")
+    return output
+
+
+def _free(path: Path, taken: set[Path]) -> Path:
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return next(candidate for candidate in chain([path], numbered) if not _there(candidate) and candidate not in taken)
+
+
+def _there(path: Path) -> bool:
+    """Whether anything has that name, a broken link too."""
+    return path.exists() or path.is_symlink()
+
+
+def _place(path: Path, *, overwrite: bool, skip_existing: bool) -> Place:
+    if _there(path):
+        if skip_existing:
+            return Place(path=path, skip=True)
+        if not overwrite:
+            raise OutputRefused(f"{path} exists", "add --overwrite or --skip-existing, or give another --output")
+        if path.is_dir() and path.suffix != ".png":
+            raise OutputRefused(f"{path} is a folder", "give --output a file name")
+    _writable(path.parent)
+    return Place(path=path)
+
+
+def _writable(folder: Path) -> None:
+    """Prove that a file can be made in `folder`, or in the folder that would hold it."""
+    if not folder.exists():
+        raise OutputRefused(f"folder {folder} does not exist", f"make it: mkdir -p {folder}")
+    if not folder.is_dir():
+        raise OutputRefused(f"{folder} is not a folder", "give another --output")
+    probe = folder / f".vidgen-{os.getpid()}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise OutputRefused(f"cannot write in {folder}: {error.strerror}", "give another --output") from error
