@@ -40,7 +40,7 @@ def test_what_is_harmless_stays_so() -> None:
 
 def test_a_refusal_is_what_is_wrong_and_one_thing_to_do_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     screen.refuse(UsageRefused("width 850 is \x1boff the grid", "832 or 864"))
-    assert capfd.readouterr() == ("", "vidgen: width 850 is \\x1boff the grid\n    try: 832 or 864\n")
+    assert capfd.readouterr() == ("", "vidgen: width 850 is \\x1boff the grid\n    832 or 864\n")
 
 
 def test_a_result_goes_to_a_script_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:

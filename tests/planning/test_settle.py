@@ -61,7 +61,7 @@ def test_every_setting_is_reported_with_its_value_and_origin() -> None:
         "guidance_scale": ("3.0", "card"),
         "fit": ("pad", "flag"),
         "background": ("black", "built in"),
-        "sound": ("False", "built in"),
+        "sound": ("False", "card"),
         "strict": ("False", "built in"),
         "crf": ("9", "user"),
         "codec": ("auto", "built in"),

@@ -296,6 +296,7 @@ def test_a_disk_that_is_full_never_parts_a_request_from_its_latents() -> None:
 
 
 def _save_forever(wanted: Job) -> None:
+    torch.set_num_threads(1)  # a forked process has none of its parent's threads, and would wait for them for ever
     with part(wanted) as made:
         for value in range(10**6):
             made.save(LATENTS, {"latents": torch.full((200_000,), float(value))})

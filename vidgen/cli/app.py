@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=example('vidgen t2v "a red circle moving right on a blue background"', "vidgen models"),
+    epilog=example('vidgen t2v "a red circle moving right on a white background"', "vidgen models"),
 )
 
 

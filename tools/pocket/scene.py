@@ -1,0 +1,169 @@
+"""What a clip shows: one shape of one colour moving over one background, drawn from its signed distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Colour = tuple[float, float, float]
+Point = tuple[float, float]
+Frames = NDArray[np.uint8]
+
+SHAPES = ("circle", "square", "triangle")
+COLOURS: dict[str, Colour] = {
+    "red": (0.90, 0.08, 0.10),
+    "green": (0.10, 0.70, 0.15),
+    "blue": (0.12, 0.25, 0.92),
+    "yellow": (0.98, 0.88, 0.10),
+    "purple": (0.60, 0.12, 0.75),
+    "orange": (1.00, 0.50, 0.03),
+}
+# No word is both an object's and a background's: such words were the commonest confusion of the first model.
+BACKGROUNDS: dict[str, Colour] = {
+    "black": (0.04, 0.04, 0.04),
+    "white": (0.96, 0.96, 0.96),
+    "gray": (0.50, 0.50, 0.50),
+    "pink": (1.00, 0.62, 0.76),
+    "cyan": (0.35, 0.85, 0.90),
+    "brown": (0.36, 0.20, 0.09),
+}
+DIRECTIONS: dict[str, Point] = {
+    "right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1),
+    "down-right": (0.8, 0.8), "down-left": (-0.8, 0.8), "up-right": (0.8, -0.8), "up-left": (-0.8, -0.8),
+}  # fmt: skip
+MOTIONS = (*DIRECTIONS, "still", "growing", "shrinking")
+
+HELD_OUT = 144
+COLOUR_JITTER = 0.02
+MARGIN = 1.3
+"""Pixels kept between the object and the edge of the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Pixels and frames of a clip."""
+
+    width: int = 64
+    height: int = 64
+    frames: int = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What can be said of a clip, each in one word of the vocabulary."""
+
+    shape: str
+    colour: str
+    background: str
+    motion: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A subject with every number needed to draw it; lengths in pixels, colours in 0..1."""
+
+    subject: Subject
+    colour: Colour
+    background: Colour
+    start: Point
+    end: Point
+    radius: float
+    last_radius: float
+
+
+def subjects() -> list[Subject]:
+    """Every combination the vocabulary can say, in an order that never changes."""
+    every = product(SHAPES, COLOURS, BACKGROUNDS, MOTIONS)
+    return [Subject(shape=s, colour=c, background=b, motion=m) for s, c, b, m in every]
+
+
+def split() -> tuple[list[Subject], list[Subject]]:
+    """The combinations shown in training, and those held back to ask for what was never seen."""
+    every = subjects()
+    order = np.random.default_rng(2026).permutation(len(every))
+    return [every[i] for i in order[HELD_OUT:]], [every[i] for i in order[:HELD_OUT]]
+
+
+def imagine(rng: np.random.Generator, subject: Subject, size: Size, *, anywhere: bool = False) -> Scene:
+    """Draw the numbers of one scene. The path's middle is near the centre of the picture, or anywhere it fits."""
+    radius, last_radius = _radii(rng, subject.motion)
+    reach = max(radius, last_radius) + MARGIN
+    room = (size.width / 2 - reach, size.height / 2 - reach)
+    step = _travel(rng, subject.motion, room)
+    spare = [max(0.0, r - abs(s)) for r, s in zip(room, step, strict=True)]
+    spread = [rng.uniform(-s, s) if anywhere else np.clip(rng.normal(0, 3), -s, s) for s in spare]
+    middle = (size.width / 2 + float(spread[0]), size.height / 2 + float(spread[1]))
+    return Scene(
+        subject=subject,
+        colour=_jitter(rng, COLOURS[subject.colour]),
+        background=_jitter(rng, BACKGROUNDS[subject.background]),
+        start=(middle[0] - step[0], middle[1] - step[1]),
+        end=(middle[0] + step[0], middle[1] + step[1]),
+        radius=radius,
+        last_radius=last_radius,
+    )
+
+
+def recolour(rng: np.random.Generator, scene: Scene) -> Scene:
+    """The same scene in colours no word names, so that the VAE does not know six colours only."""
+    colour, background = rng.random(3), rng.random(3)
+    return replace(scene, colour=_triple(colour), background=_triple(background))
+
+
+def draw(scene: Scene, size: Size, *, corner: tuple[int, int] = (0, 0)) -> Frames:
+    """Frames of a scene, (frames, height, width, 3); `corner` is the left top of the window that is looked at."""
+    time = np.linspace(0, 1, size.frames, dtype=np.float32)[:, None, None]
+    x = np.arange(size.width, dtype=np.float32)[None, None] + (0.5 + corner[0])
+    y = np.arange(size.height, dtype=np.float32)[None, :, None] + (0.5 + corner[1])
+    x = x - (scene.start[0] + (scene.end[0] - scene.start[0]) * time)
+    y = y - (scene.start[1] + (scene.end[1] - scene.start[1]) * time)
+    radius = scene.radius + (scene.last_radius - scene.radius) * time
+    cover = np.clip(0.5 - distance(scene.subject.shape, x, y, radius), 0, 1)[..., None]
+    colour, background = (np.asarray(c, np.float32) for c in (scene.colour, scene.background))
+    picture: NDArray[np.float32] = background + cover * (colour - background)
+    return np.rint(255 * picture).astype(np.uint8)
+
+
+def distance(
+    shape: str, x: NDArray[np.float32], y: NDArray[np.float32], radius: NDArray[np.float32] | np.float32
+) -> NDArray[np.float32]:
+    """Signed distance to the outline, negative inside. All three shapes are 2 x radius wide."""
+    match shape:
+        case "circle":
+            return np.asarray(np.hypot(x, y) - radius, np.float32)
+        case "square":
+            return np.asarray(np.maximum(np.abs(x), np.abs(y)) - radius, np.float32)
+        case "triangle":
+            half = np.float32(np.sqrt(0.75)) * radius
+            slope = np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * (y + half)
+            return np.asarray(np.maximum(slope, y - half), np.float32)
+    raise ValueError(f"no shape called {shape}")
+
+
+def _radii(rng: np.random.Generator, motion: str) -> tuple[float, float]:
+    small, large, same = rng.uniform(6, 8.7), rng.uniform(16, 21), rng.uniform(9, 15)
+    match motion:
+        case "growing":
+            return small, large
+        case "shrinking":
+            return large, small
+    return same, same
+
+
+def _travel(rng: np.random.Generator, motion: str, room: Point) -> Point:
+    """Half the way from start to end, cut where the picture ends."""
+    direction = DIRECTIONS.get(motion, (0, 0))
+    half = rng.uniform(11, 16)
+    fit = min((r / abs(d) for r, d in zip(room, direction, strict=True) if d), default=half)
+    return direction[0] * min(half, fit), direction[1] * min(half, fit)
+
+
+def _jitter(rng: np.random.Generator, colour: Colour) -> Colour:
+    return _triple(np.clip(np.asarray(colour) + rng.normal(0, COLOUR_JITTER, 3), 0, 1))
+
+
+def _triple(values: NDArray[np.float64]) -> Colour:
+    return float(values[0]), float(values[1]), float(values[2])
