@@ -52,6 +52,8 @@ def prepare(
 
     Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
+    if overwrite and skip_existing:
+        raise UsageRefused("both overwrite and skip-existing are given", "give one of them")
     brief = _Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
         layers=_layers(typed),
@@ -175,6 +177,6 @@ def _housed(job: Job, place: Place) -> Job:
     request = replace(job.request, output=place.path)
     shape = containers.Shape(width=request.width, height=request.height, frames=request.frames, fps=request.fps)
     style = containers.Style(codec=request.codec, crf=request.crf)
-    containers.refuse(place.path, style)
+    containers.refuse(place.path, style, fps=request.fps)
     notes = containers.notes(place.path, shape, style, sound=request.sound)
     return replace(job, request=request, skip=place.skip, adjustments=(*job.adjustments, *notes))

@@ -24,8 +24,8 @@ for job in jobs:
     latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total: None)
     pixels = sum(int(frame.sum()) for frame in backend.decode(job, latents).frames)
     seen.append([pixels, [name for name in ("bitsandbytes", "torchao", "peft") if name in sys.modules]])
-import torchao
-print(json.dumps([seen, torchao.__name__]))
+from importlib.util import find_spec
+print(json.dumps([seen, find_spec("peft") is not None]))
 """
 
 
@@ -40,9 +40,9 @@ def test_a_clip_brings_in_only_what_it_needs(twin: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    seen, torchao = json.loads(done.stdout.splitlines()[-1])
+    seen, findable = json.loads(done.stdout.splitlines()[-1])
     (bare, first), (dressed, second), (again, _) = seen
     assert first == []
     assert second == ["peft"]
     assert bare == again != dressed
-    assert torchao == "torchao"
+    assert findable

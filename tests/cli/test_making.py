@@ -137,6 +137,21 @@ def test_a_folder_of_weights_is_a_model(vidgen: ANSWER, twin: Path) -> None:
     assert inspect(Path("x.mp4")).frames == 9
 
 
+@pytest.mark.parametrize("name", ["x.mp4", "x.webm", "x.gif", "x.webp", "x.png"])
+def test_one_frame_is_a_clip_too(name: str, vidgen: ANSWER) -> None:
+    answer = vidgen("t2v", "a red circle", "--frames", "1", "--steps", "1", "-o", name)
+    assert answer.code == 0, answer.err
+    assert inspect(Path(name)).frames == 1
+    assert record.read(Path(name)) == json.loads(Path(f"{name}.json").read_text())
+
+
+def test_a_folder_of_pictures_can_be_replaced(vidgen: ANSWER) -> None:
+    for frames in ("9", "5"):
+        asked = ["--frames", frames, "--steps", "1", "--overwrite", "-o", "x.png"]
+        assert vidgen("t2v", "a red circle", *asked).code == 0
+    assert len(list(Path("x.png").glob("*.png"))) == 5
+
+
 def test_nothing_is_left_behind(vidgen: ANSWER) -> None:
     assert vidgen("t2v", "a red circle", "--steps", "1", "-o", "x.mp4").code == 0
     assert sorted(path.name for path in Path().iterdir()) == ["x.mp4", "x.mp4.json"]

@@ -39,6 +39,11 @@ REFUSED: dict[str, tuple[Sequence[str], int, str, str]] = {
     "a missing output folder": (["t2v", "x", "-o", "gone/x.mp4"], 6, "folder gone does not exist", "mkdir -p gone"),
     "an output below a file": (["t2v", "x", "-o", "taken.mp4/x.mp4"], 6, "taken.mp4 is not a folder", "--output"),
     "an output where nobody may write": (["t2v", "x", "-o", "/proc/x.mp4"], 6, "cannot write in /proc", "--output"),
+    "a folder of somebody else": (["t2v", "x", "-o", "mine.png", "--overwrite"], 6, "did not make", "--output"),
+    "overwrite and skip": (["t2v", "x", "--overwrite", "--skip-existing"], 2, "both overwrite and skip", "one of"),
+    "a gif too fast": (["t2v", "x", "--fps", "240", "-o", "x.gif"], 2, "cannot show 240 frames", "lower --fps"),
+    "a name too long": (["t2v", "x", "-o", "a" * 4000 + ".mp4"], 2, "more than 230 bytes", "shorter"),
+    "a name that is no text": (["t2v", "x", "-o", "\udcff.mp4"], 2, "is not a name", "--output"),
     "an existing output": (["t2v", "x", "-o", "taken.mp4"], 6, "taken.mp4 exists", "--overwrite or --skip-existing"),
     "an unknown suffix": (["t2v", "x", "-o", "x.avi"], 2, "x.avi", ".mp4"),
     "an empty prompt": (["t2v", "  "], 2, "the prompt is empty", "vidgen t2v"),
@@ -48,8 +53,8 @@ REFUSED: dict[str, tuple[Sequence[str], int, str, str]] = {
     "an unknown field": (["t2v", "x", "-o", "{sed}.mp4"], 2, "no field is called {sed}", "{seed}"),
     "an open brace": (["t2v", "x", "-o", "{seed.mp4"], 2, "output template", "{{"),
     "an unknown flag": (["t2v", "x", "--stepps", "3"], 2, "--stepps", "--steps"),
-    "steps of nothing": (["t2v", "x", "--steps", "0"], 2, "steps '0'", "try"),
-    "a guidance that is no number": (["t2v", "x", "-g", "nan"], 2, "guidance-scale 'nan'", "try"),
+    "steps of nothing": (["t2v", "x", "--steps", "0"], 2, "steps '0'", "give steps"),
+    "a guidance that is no number": (["t2v", "x", "-g", "nan"], 2, "guidance-scale 'nan'", "give guidance-scale"),
     "a rate of nothing": (["t2v", "x", "--fps", "0"], 2, "fps '0'", "--fps 24"),
     "a size in words": (["t2v", "x", "--size", "big"], 2, "size 'big'", "768x512"),
     "frames and seconds": (["t2v", "x", "--frames", "9", "--seconds", "2"], 2, "both frames and seconds", "only"),
@@ -76,6 +81,8 @@ def surroundings(picture: Path) -> None:
     Path("bad.toml").write_text("size = ")
     Path("evil.pt").write_bytes(b"\x80\x04")
     Path("full").mkdir()
+    Path("mine.png").mkdir()
+    (Path("mine.png") / "mine.txt").write_text("mine")
 
 
 @pytest.mark.usefixtures("surroundings")

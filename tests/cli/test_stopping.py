@@ -42,6 +42,20 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "NAME", "")
 
 
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), ("<&-", 0)])
+def test_a_closed_stream_is_no_error(closed: str, code: int) -> None:
+    shell = f"{sys.executable} -m vidgen plan t2v 'a red circle' {closed}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_results_that_cannot_be_written_are_refused() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m vidgen models > /dev/full"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "the results cannot be written" in done.stderr) == (6, True)
+
+
 @pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_a_terminal_that_knows_only_ascii_is_served(locale: dict[str, str]) -> None:
     words = [*COMMAND, "plan", "t2v", "円 é", "-o", "é.mp4"]

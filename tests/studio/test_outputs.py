@@ -96,7 +96,7 @@ def test_a_folder_is_never_overwritten_by_a_clip() -> None:
     Path("a-red-circle.mp4").mkdir()
     with pytest.raises(OutputRefused) as refused:
         placed(*to("{slug}.mp4"), overwrite=True)
-    says(refused, 6, "a-red-circle.mp4 is a folder", "give --output a file name")
+    says(refused, 6, "a-red-circle.mp4 is a folder that vidgen did not make", "--output")
 
 
 def test_several_seeds_of_one_name_each_get_their_own() -> None:

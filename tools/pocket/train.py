@@ -15,8 +15,8 @@ import torch.multiprocessing as mp
 
 from tools.pocket.loop import Course, Stage, train
 
-STEPS = {"vae": 1300, "words": 800, "dit": 2500}
-"""What the shipped weights took, in 80 minutes on half of two cores; the VAE gains most from more."""
+STEPS = {"vae": 1300, "words": 800, "dit": 2800}
+"""What the shipped weights took, in two hours of half of two cores; the VAE gains most from more."""
 BATCH = {"vae": 24, "words": 64, "dit": 32}
 """Samples to a step over all workers, whatever their number."""
 

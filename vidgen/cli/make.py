@@ -161,14 +161,17 @@ def _prompt(prompt: str, file: str | None) -> str:
     if prompt and file:
         raise UsageRefused("both a prompt and --prompt-file are given", "give one of them")
     if prompt == "-":
-        raw = sys.stdin.buffer.read(LARGEST_PROMPT)
+        raw = sys.stdin.buffer.read(LARGEST_PROMPT + 1)
     elif file:
         try:
-            raw = Path(file).read_bytes()[:LARGEST_PROMPT]
+            with Path(file).open("rb") as opened:
+                raw = opened.read(LARGEST_PROMPT + 1)
         except OSError as error:
             raise InputRefused(f"{file} cannot be read: {error.strerror}", "check the path") from error
     else:
         raw = prompt.encode("utf-8", "surrogateescape")  # what a shell gave a Python that took it for ASCII
+    if len(raw) > LARGEST_PROMPT:
+        raise InputRefused("the prompt is longer than 1 MiB", "a prompt is a few sentences")
     try:
         return raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:

@@ -6,15 +6,19 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, TextIO
 
-from vidgen.core.errors import Refusal
+from vidgen.core.errors import OutputRefused, Refusal
 
 SCHEMA = 1
 
 
 def prepare_streams() -> None:
-    """Make both streams able to say anything: what an encoding lacks is spelled out instead of raising."""
+    """Make both streams able to say anything, also when they were closed or lack the letters."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for the whole process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -67,4 +71,14 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text + "\n")
         stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _forget(stream)
+    except OSError as error:
+        _forget(stream)
+        if stream is sys.stdout:
+            said = f"the results cannot be written: {error.strerror}"
+            raise OutputRefused(said, "look at where stdout goes") from error
+
+
+def _forget(stream: TextIO) -> None:
+    """Whatever is still to be said on `stream` goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -69,7 +69,7 @@ def whole(name: str, value: object, *, least: int, most: int) -> int:
     """A whole number between `least` and `most`."""
     text = str(value).strip()
     if not re.fullmatch(r"[+-]?\d{1,19}", text) or not least <= int(text) <= most:
-        raise UsageRefused(f"{name} {text!r} is not a whole number from {least} to {most}", f"try {name} {least}")
+        raise UsageRefused(f"{name} {text!r} is not a whole number from {least} to {most}", f"give {name} one of those")
     return int(text)
 
 
@@ -80,7 +80,9 @@ def number(name: str, value: object, *, least: float, most: float) -> float:
     except ValueError:
         result = math.nan
     if not least <= result <= most:
-        raise UsageRefused(f"{name} {str(value)!r} is not a number from {least:g} to {most:g}", f"try {name} {least:g}")
+        raise UsageRefused(
+            f"{name} {str(value)!r} is not a number from {least:g} to {most:g}", f"give {name} one of those"
+        )
     return result
 
 

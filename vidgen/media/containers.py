@@ -85,8 +85,8 @@ _BT709 = (
 )
 
 
-def refuse(path: Path, style: Style) -> None:
-    """Refuse (exit 2) a suffix that no container has, a codec that it cannot hold, a crf out of range."""
+def refuse(path: Path, style: Style, *, fps: Fraction = Fraction(1)) -> None:
+    """Refuse (exit 2) a suffix that no container has, a codec or a rate that it cannot hold, a crf out of range."""
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         raise UsageRefused(f"{path.name} does not say what to write", f"end its name in {_list(CONTAINERS)}")
@@ -95,6 +95,8 @@ def refuse(path: Path, style: Style) -> None:
         raise UsageRefused(f"a {suffix} file cannot hold {style.codec}", f"take --codec {_list(codecs)}")
     name = codec(path, style)
     usual, worst = CODECS[name].crf, CODECS[name].worst
+    if fps * CONTAINERS[suffix].tick > 1:
+        raise UsageRefused(f"a {suffix} file cannot show {fps} frames a second", "write a .mp4, or lower --fps")
     if style.crf is None:
         return
     if not worst:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
 
@@ -102,12 +103,22 @@ def _with_comment(data: bytes, text: bytes) -> bytes:
 
 
 def _with_xmp(data: bytes, packet: bytes) -> bytes:
-    """An extended WebP with an XMP chunk at its end: a VP8X flag says so; chunks have even length."""
+    """A WebP with an XMP chunk at its end: a VP8X flag says so; chunks have even length."""
     if data[12:16] != b"VP8X":
-        raise ValueError("only an extended WebP can carry a record")
+        data = _extended(data)
     chunk = b"XMP " + len(packet).to_bytes(4, "little") + packet + b"\x00" * (len(packet) % 2)
     size = (len(data) + len(chunk) - 8).to_bytes(4, "little")
     return data[:4] + size + data[8:20] + bytes([data[20] | 4]) + data[21:] + chunk
+
+
+def _extended(data: bytes) -> bytes:
+    """A plain WebP, as one of a single frame is, with the VP8X chunk that an XMP chunk needs before it."""
+    from PIL import Image
+
+    with Image.open(BytesIO(data), formats=["WEBP"]) as image:
+        alpha = 0x10 if image.mode == "RGBA" else 0
+        width, height = ((side - 1).to_bytes(3, "little") for side in image.size)
+    return data[:12] + b"VP8X" + (10).to_bytes(4, "little") + bytes([alpha, 0, 0, 0]) + width + height + data[12:]
 
 
 def _own(path: Path) -> str:

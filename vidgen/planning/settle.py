@@ -17,6 +17,9 @@ from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
 
 Layers = Mapping[str, Mapping[str, Any]]
 
+LONGEST = 230
+"""Bytes in a name: room for what is put behind it, under the 255 of most file systems."""
+
 BUILT_IN: Mapping[str, Any] = {
     "seed": "random",
     "fit": Fit.CROP.value,
@@ -75,7 +78,7 @@ def settle(
         mode=subject.mode,
         model=card.name,
         prompt=subject.prompt,
-        negative=str(settled.get("negative")),
+        negative=_text("negative", settled.get("negative")),
         keyframes=tuple(_keyframe(at, frames, fps) for at in subject.at),
         width=width,
         height=height,
@@ -86,7 +89,7 @@ def settle(
         seed=fresh_seed,
         loras=tuple(subject.loras),
         fit=_fit(settled.get("fit")),
-        background=str(settled.get("background")),
+        background=_text("background", settled.get("background")),
         sound=words.truth("sound", settled.get("sound")) and card.sound,
         strict=words.truth("strict", settled.get("strict")),
         crf=_crf(settled.get("crf")),
@@ -132,9 +135,26 @@ def _fit(value: object) -> Fit:
 
 def _output(text: str) -> Path:
     """A path or template; a name that ends like a folder means the usual name within it."""
-    if not text or "\0" in text:
+    if not text or "\0" in text or not _is_utf8(text):
         raise UsageRefused(f"output {text!r} is not a name", "give --output clip.mp4, a folder or a template")
+    if any(len(part.encode("utf-8", "surrogateescape")) > LONGEST for part in Path(text).parts):
+        raise UsageRefused(f"output {text[:40]!r}... has a name of more than {LONGEST} bytes", "give a shorter one")
     return Path(text) / words.OUTPUT if text.endswith("/") else Path(text)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a name is UTF-8 on disk, also where Python took the shell's words for ASCII."""
+    try:
+        text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageRefused(f"{name} {value!r} is not text", f'write {name} = "..."')
+    return value
 
 
 def _crf(value: object) -> int | None:

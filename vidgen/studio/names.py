@@ -3,6 +3,7 @@
 import os
 import re
 import string
+import sys
 import unicodedata
 from collections.abc import Mapping
 from datetime import date
@@ -78,5 +79,6 @@ def slug(prompt: str) -> str:
 
 def clean(text: str) -> str:
     """`text` without anything that a file system minds, and short enough for several of its kind in one name."""
-    kept = re.sub(r"[^\w.+-]+", "-", text).encode()[:LONGEST_FIELD].decode(errors="ignore").strip("-. ")
+    sayable = text.encode(sys.getfilesystemencoding(), "ignore").decode(sys.getfilesystemencoding())
+    kept = re.sub(r"[^\w.+-]+", "-", sayable).encode()[:LONGEST_FIELD].decode(errors="ignore").strip("-. ")
     return f"_{kept}" if kept.partition(".")[0].lower() in RESERVED else kept or "clip"

@@ -1,6 +1,7 @@
 """Where clips go: decided and proved writable before any weight is loaded."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,6 +12,9 @@ from vidgen.core.errors import OutputRefused
 from vidgen.core.request import Request
 from vidgen.core.words import OUTPUT
 from vidgen.studio.names import has_field, name
+
+PICTURE = re.compile(r"\d{4,}\.png|record\.json")
+"""What a folder of pictures holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +71,19 @@ def _place(path: Path, *, overwrite: bool, skip_existing: bool) -> Place:
             return Place(path=path, skip=True)
         if not overwrite:
             raise OutputRefused(f"{path} exists", "add --overwrite or --skip-existing, or give another --output")
-        if path.is_dir() and path.suffix != ".png":
-            raise OutputRefused(f"{path} is a folder", "give --output a file name")
+        _replaceable(path)
     _writable(path.parent)
     return Place(path=path)
+
+
+def _replaceable(path: Path) -> None:
+    """Only a file, or a folder that holds nothing but a clip's own pictures, may be replaced."""
+    if path.is_dir():
+        strangers = [entry.name for entry in path.iterdir() if not PICTURE.fullmatch(entry.name)]
+        if path.suffix != ".png" or path.is_symlink() or strangers:
+            raise OutputRefused(f"{path} is a folder that vidgen did not make", "give another --output")
+    elif path.exists() and not path.is_file():
+        raise OutputRefused(f"{path} is not an ordinary file", "give another --output")
 
 
 def _writable(folder: Path) -> None:
