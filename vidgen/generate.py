@@ -152,18 +152,7 @@ def _numbered(listener: Listener, number: int, total: int) -> Listener:
 
 
 def _result(shot: _Shot) -> Result:
-    request = shot.job.request
-    return Result(
-        path=request.output,
-        frames=request.frames,
-        width=request.width,
-        height=request.height,
-        fps=str(request.fps),
-        seed=request.seed,
-        seconds=shot.seconds,
-        peak_gib=shot.peak_gib,
-        adjustments=shot.job.adjustments,
-    )
+    return replace(_skipped(shot.job), seconds=shot.seconds, peak_gib=shot.peak_gib, skipped=False)
 
 
 def _skipped(job: Job) -> Result:
@@ -177,6 +166,7 @@ def _skipped(job: Job) -> Result:
         seed=request.seed,
         seconds={},
         peak_gib={},
+        adjustments=job.adjustments,
         skipped=True,
     )
 
