@@ -45,7 +45,7 @@ HEAVY = {
 
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "service", "misc"}
 
-BACKENDS_OWN = {"__init__", "port", "pipes", "pixels", "quiet", "quantize"}
+BACKENDS_OWN = {"__init__", "lean", "port", "pipes", "pixels", "quiet", "quantize"}
 """What the families share; every other file there is a family."""
 
 

@@ -116,6 +116,7 @@ def measure(wanted: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[
 def timed(words: Sequence[str]) -> Run:
     """Run one command to its end; SystemExit when it fails, as no figure of it would mean anything."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # everything installed keeps its bytecode; so do we
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
         process = subprocess.Popen(words, stdout=out, stderr=err, env=environment)

@@ -1,10 +1,4 @@
-"""Imports Diffusers and Transformers quickly, and keeps them from talking to the user's terminal.
-
-Having bitsandbytes, torchao or peft installed makes Diffusers import them, used or not. Hiding them saves, in seconds
-of CPU time beside torch's own (diffusers 0.42.1, transformers 5.23): nothing hidden 6.0; without bitsandbytes and
-torchao 4.3; without peft either 3.8. Hiding accelerate or gguf saves nothing that can be measured.
-Not collecting garbage while importing saves a tenth of all.
-"""
+"""Imports Diffusers and Transformers quickly, and keeps them from talking to the user's terminal."""
 
 import gc
 import importlib
@@ -15,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-HIDDEN = ("bitsandbytes", "torchao", "peft")
-"""What Diffusers takes for absent. No rung uses the first two; `bring_peft` brings the third for a LoRA."""
+from vidgen.backends.lean import HIDDEN, lean
 
 
 def found(module: str, name: str) -> Any:
@@ -29,20 +22,16 @@ def found(module: str, name: str) -> Any:
 def quickly(hidden: Sequence[str] = HIDDEN) -> Iterator[None]:
     """While it lasts, imports neither bring in what is not used nor say a word; what they imported stays silent.
 
-    Only these imports are blind: afterwards `import torchao` works as ever, for anyone.
+    Not collecting garbage meanwhile saves a tenth of the time.
     """
-    absent = [name for name in hidden if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is how Python spells "absent"
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with hushed():
+        with hushed(), lean(hidden):
             yield
     finally:
         if collecting:
             gc.enable()
-        for name in absent:
-            del sys.modules[name]
         _silence()
 
 
