@@ -31,12 +31,17 @@ EVERYTHING = (
 )
 
 
+def tensors(length: int) -> bytes:
+    header = json.dumps({"t": {"dtype": "U8", "shape": [length], "data_offsets": [0, length]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"x" * length
+
+
 def written(folder: Path, *, without: str = "") -> Path:
     for number, name in enumerate(EVERYTHING):
         if name != without:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"x" * number)
+            path.write_bytes(tensors(number) if name.endswith(".safetensors") else b"x" * number)
     weight_map = {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}
     if (folder / "text_encoder").is_dir():
         (folder / "text_encoder" / INDEX).write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
@@ -50,7 +55,15 @@ def here(folder: Path) -> Weights:
 def test_a_complete_folder_misses_nothing_and_is_weighed_by_component() -> None:
     found = here(written(Path("weights")))
     assert (found.folder, found.missing) == (Path("weights"), ())
-    assert found.sizes == {"transformer": 2, "vae": 4, "text_encoder": 7 + 8, "tokenizer": 0, "scheduler": 0}
+    sizes = {"transformer": len(tensors(2)), "vae": len(tensors(4)), "text_encoder": len(tensors(7) + tensors(8))}
+    assert found.sizes == {**sizes, "tokenizer": 0, "scheduler": 0}
+
+
+@pytest.mark.parametrize("harm", [b"", b"x" * 100, tensors(9)[:-1], tensors(9) + b"x", b"\x02" + b"\0" * 7 + b"[]"])
+def test_a_damaged_file_is_named_before_it_is_loaded(harm: bytes) -> None:
+    folder = written(Path("weights"))
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(harm)
+    assert here(folder).missing == ("vae/diffusion_pytorch_model.safetensors (damaged)",)
 
 
 @pytest.mark.parametrize(

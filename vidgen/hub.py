@@ -8,6 +8,8 @@ from vidgen.core.card import Component, ModelCard
 from vidgen.core.plan import Weights
 
 INDEX = "*.safetensors.index.json"
+LONGEST_HEADER = 100_000_000
+"""Bytes: what the format itself allows."""
 
 
 def find(card: ModelCard) -> Weights:
@@ -19,6 +21,7 @@ def find(card: ModelCard) -> Weights:
     sizes: dict[str, int] = {}
     for component in card.components:
         missing.extend(_missing(component, folder))
+        missing.extend(_damaged(component, folder / component.name))
         sizes[component.name] = sum(path.stat().st_size for path in _tensors(folder / component.name))
     return Weights(folder=folder, missing=tuple(missing), sizes=sizes)
 
@@ -68,6 +71,24 @@ def _missing_shards(component: Component, place: Path) -> Iterator[str]:
         return
     if not _tensors(place):
         yield f"{component.name}/*.safetensors"
+
+
+def _damaged(component: Component, place: Path) -> Iterator[str]:
+    for path in _tensors(place):
+        if not _whole(path):
+            yield f"{component.name}/{path.name} (damaged)"
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of tensors is as long as its header says; its contents are checked when they are loaded."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, LONGEST_HEADER)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return path.stat().st_size == 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return False
 
 
 def _tensors(place: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.media import containers, pictures
 from vidgen.planning import planner
 from vidgen.planning.check import check
-from vidgen.planning.settle import Subject, settle
+from vidgen.planning.settle import BUILT_IN, Subject, settle
 from vidgen.studio.outputs import Place, places
 
 
@@ -140,6 +140,8 @@ def _own(setting: Setting, request: Request) -> Setting:
 
 def _looked_at(request: Request) -> Iterator[str]:
     """What there is to say of the files that the request names."""
+    if not request.keyframes and request.background != BUILT_IN["background"]:
+        pictures.colour(request.background)
     for keyframe in request.keyframes:
         yield from pictures.look(keyframe.picture, background=request.background).notes
     for lora in request.loras:
@@ -177,6 +179,6 @@ def _housed(job: Job, place: Place) -> Job:
     request = replace(job.request, output=place.path)
     shape = containers.Shape(width=request.width, height=request.height, frames=request.frames, fps=request.fps)
     style = containers.Style(codec=request.codec, crf=request.crf)
-    containers.refuse(place.path, style, fps=request.fps)
+    containers.refuse(place.path, shape, style)
     notes = containers.notes(place.path, shape, style, sound=request.sound)
     return replace(job, request=request, skip=place.skip, adjustments=(*job.adjustments, *notes))

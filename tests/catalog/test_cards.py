@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,11 @@ def test_weights_of_an_added_card_may_lie_beside_it(added: Path) -> None:
 def test_cards_are_looked_for_once() -> None:
     first: ModelCard = cards.card("pocket")
     assert cards.card("pocket") is first
+
+
+def test_a_copy_of_the_built_in_model_is_served_by_its_card() -> None:
+    pocket = cards.card("pocket")
+    assert pocket.folder is not None
+    shutil.copytree(pocket.folder, "copy")
+    found = cards.card("./copy")
+    assert (found.name, found.grid, found.defaults) == ("copy", pocket.grid, pocket.defaults)

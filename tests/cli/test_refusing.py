@@ -70,6 +70,14 @@ REFUSED: dict[str, tuple[Sequence[str], int, str, str]] = {
     "distilled steps": (["plan", "t2v", "x", "-m", "ltx-video", "--steps", "20"], 2, "distilled to 8 steps", "--steps"),
     "a folder without a model": (["t2v", "x", "-m", "./full"], 4, "model_index.json", "Diffusers"),
     "a clip without a record": (["show", "taken.mp4"], 3, "taken.mp4", ""),
+    "a background without a picture": (["t2v", "x", "--background", "blurple"], 2, "blurple", "#rrggbb"),
+    "h265 at sizes that crash its encoder": (
+        ["t2v", "x", "--codec", "h265", "--size", "33x19", "-o", "x.mp4"],
+        2,
+        "crashes at 33x19",
+        "--codec h264",
+    ),
+    "a prompt with a dash": (["t2v", "-3 degrees"], 2, "No such option", 'vidgen t2v -- "-3'),
     "an unknown background": (["i2v", "first.png", "x", "--background", "blurple"], 2, "blurple", ""),
 }
 
@@ -130,3 +138,31 @@ def test_hostile_words_are_printed_as_they_were_typed_and_do_no_harm(vidgen: ANS
     assert "[red] [/nope]" in shown
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+BAD_PLACES = {
+    "VIDGEN_STEPS": ("VIDGEN_STEPS", "lots", "VIDGEN_STEPS says: steps 'lots'"),
+    "VIDGEN_FAMILIES": ("VIDGEN_FAMILIES", "gone", "VIDGEN_FAMILIES names gone, which is no folder"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PLACES)
+def test_a_bad_value_is_named_with_its_place(name: str, vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidgen.catalog import cards
+
+    variable, value, said = BAD_PLACES[name]
+    monkeypatch.setenv(variable, value)
+    cards.cards.cache_clear()
+    for words in (["plan", "t2v", "x"], ["config", "show"]):
+        answer = vidgen(*words)
+        assert (answer.code, said in answer.err) == (2, True), answer.err
+
+
+def test_a_bad_value_in_the_projects_file_is_named_with_it(vidgen: ANSWER) -> None:
+    Path("vidgen.toml").write_text('size = "big"')
+    answer = vidgen("plan", "t2v", "x")
+    assert (answer.code, "vidgen.toml says: size 'big'" in answer.err) == (2, True), answer.err
+    Path("vidgen.toml").unlink()
+    Path("vidgen.toml").mkdir()
+    answer = vidgen("plan", "t2v", "x")
+    assert (answer.code, "vidgen.toml cannot be read" in answer.err) == (2, True), answer.err

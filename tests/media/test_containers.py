@@ -26,17 +26,17 @@ from vidgen.media.containers import Style
 )
 def test_refused(name: str, style: Style, words: str) -> None:
     with pytest.raises(UsageRefused, match=words):
-        containers.refuse(Path(name), style)
+        containers.refuse(Path(name), shape(), style)
 
 
 @pytest.mark.parametrize("name", ["x.MP4", "a.b.mov", "x.mkv", "x.webm", "x.gif", "x.webp", "x.png"])
 def test_taken(name: str) -> None:
-    containers.refuse(Path(name), Style())
+    containers.refuse(Path(name), shape(), Style())
 
 
 def test_the_remedy_names_what_is_possible() -> None:
     with pytest.raises(UsageRefused) as refused:
-        containers.refuse(Path("x.webm"), Style(codec="h264"))
+        containers.refuse(Path("x.webm"), shape(), Style(codec="h264"))
     assert refused.value.remedy == "take --codec vp9 or av1"
 
 

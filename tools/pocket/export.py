@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tools.pocket.latents import load_scale
 from tools.pocket.loop import averaged
 from tools.pocket.tokens import make_tokenizer
 from tools.pocket.words_stage import make_reader
+from vidgen.catalog.cards import BUILT_IN, NAMED
 
 TOKENIZER_NAME = "PreTrainedTokenizerFast"
 
@@ -58,6 +60,8 @@ def write(pipeline: LTXPipeline, folder: Path) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
     for path in (folder / "model_index.json", folder / "tokenizer" / "tokenizer_config.json"):
         path.write_text(path.read_text().replace("TokenizersBackend", TOKENIZER_NAME))
+    index = folder / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), NAMED: BUILT_IN}, indent=2) + "\n")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n" for path in files

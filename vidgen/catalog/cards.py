@@ -18,12 +18,20 @@ from vidgen.core.words import nearest
 
 OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
+NAMED = "_vidgen_card"
+"""In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
 
 
 @cache
 def cards() -> Mapping[str, ModelCard]:
     """Every card that is known, by name, best model first."""
-    folders = [OWN, *(Path(name) for name in os.environ.get("VIDGEN_FAMILIES", "").split(os.pathsep) if name)]
+    added = [Path(name) for name in os.environ.get("VIDGEN_FAMILIES", "").split(os.pathsep) if name]
+    for folder in added:
+        if not folder.is_dir():
+            raise UsageRefused(
+                f"VIDGEN_FAMILIES names {folder}, which is no folder", "mend it, or unset VIDGEN_FAMILIES"
+            )
+    folders = [OWN, *added]
     found = {path.stem: read(path) for folder in folders for path in sorted(folder.glob("*.toml"))}
     return {card.name: card for card in sorted(found.values(), key=lambda card: (-card.rank, card.name))}
 
@@ -42,7 +50,7 @@ def card(name: str) -> ModelCard:
 
 
 def for_folder(folder: Path) -> ModelCard:
-    """A card for a folder of weights: its own `card.toml`, else the card that serves its pipeline class."""
+    """A card for a folder of weights: its own `card.toml`, the card its index names, or one that serves its class."""
     if (folder / "card.toml").is_file():
         return replace(read(folder / "card.toml"), name=folder.resolve().name, folder=folder)
     index = folder / "model_index.json"
@@ -53,6 +61,9 @@ def for_folder(folder: Path) -> ModelCard:
         raise WeightsRefused(f"{folder} has no model_index.json", "give the folder of a Diffusers pipeline") from error
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsRefused(f"{index} is not a pipeline's index", "fetch that file again") from error
+    named = cards().get(str(kinds.get(NAMED, "")))
+    if named:
+        return _adopted(named, folder, kinds)
     for candidate in cards().values():
         if pipeline in candidate.serves:
             return _adopted(candidate, folder, kinds)

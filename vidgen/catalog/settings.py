@@ -46,7 +46,7 @@ def layers(typed: Mapping[str, Any]) -> Layers:
 
 def file(path: Path) -> dict[str, Any]:
     """The settings in a TOML file; nothing when there is no such file, UsageRefused for an unknown key."""
-    if not path.is_file():
+    if not path.exists():
         return {}
     values = load(path)
     for key in values:

@@ -24,6 +24,8 @@ app = typer.Typer(
     epilog=example('vidgen t2v "a red circle moving right on a white background"', "vidgen models"),
 )
 
+DASH = '; a prompt that begins with a dash goes behind two: vidgen t2v -- "-3 degrees and snow"'
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -61,7 +63,7 @@ def start(words: Sequence[str]) -> int:
         return refusal.exit_code
     except typer.TyperException as error:
         screen.say(f"vidgen: {error.format_message()}")
-        screen.say("    see vidgen --help")
+        screen.say(f"    see vidgen --help{DASH if type(error).__name__ == 'NoSuchOption' else ''}")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130

@@ -36,7 +36,7 @@ def write(
     of frames written. Refuses a path that exists and whatever ffmpeg could not write (exit 6), and a wrong number of
     frames (exit 7). Nothing is left behind when it fails or is interrupted.
     """
-    refuse(path, style)
+    refuse(path, shape, style)
     with _fresh(path):
         with ffmpeg.running([*_inputs(shape, sound, path), *words(path, shape, style)], feeding=True) as child:
             whole = _stream(child, frames, shape, progress)

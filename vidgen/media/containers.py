@@ -85,8 +85,8 @@ _BT709 = (
 )
 
 
-def refuse(path: Path, style: Style, *, fps: Fraction = Fraction(1)) -> None:
-    """Refuse (exit 2) a suffix that no container has, a codec or a rate that it cannot hold, a crf out of range."""
+def refuse(path: Path, shape: Shape, style: Style) -> None:
+    """Refuse (exit 2) a suffix that no container has, a codec, rate or side that it cannot hold, a crf out of range."""
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         raise UsageRefused(f"{path.name} does not say what to write", f"end its name in {_list(CONTAINERS)}")
@@ -94,9 +94,15 @@ def refuse(path: Path, style: Style, *, fps: Fraction = Fraction(1)) -> None:
     if style.codec not in ("auto", *codecs):
         raise UsageRefused(f"a {suffix} file cannot hold {style.codec}", f"take --codec {_list(codecs)}")
     name = codec(path, style)
+    if shape.fps * CONTAINERS[suffix].tick > 1:
+        raise UsageRefused(f"a {suffix} file cannot show {shape.fps} frames a second", "write a .mp4, or lower --fps")
+    if name == "h265" and 32 < shape.width < 64 and shape.height < 32:  # libx265 4.1 writes past its memory there
+        raise UsageRefused(f"the encoder of h265 crashes at {shape.width}x{shape.height}", "take --codec h264")
+    _refuse_crf(name, style)
+
+
+def _refuse_crf(name: str, style: Style) -> None:
     usual, worst = CODECS[name].crf, CODECS[name].worst
-    if fps * CONTAINERS[suffix].tick > 1:
-        raise UsageRefused(f"a {suffix} file cannot show {fps} frames a second", "write a .mp4, or lower --fps")
     if style.crf is None:
         return
     if not worst:

@@ -43,7 +43,7 @@ def fitted(path: Path, *, width: int, height: int, canvas: Canvas, fit: Fit, bac
         case Fit.CROP:
             image = _cropped(image, width, height)
         case Fit.PAD:
-            image = _padded(image, width, height, _colour(background))
+            image = _padded(image, width, height, colour(background))
         case Fit.STRETCH:
             image = _resized(image, width, height)
     return _extended(image, canvas)
@@ -52,7 +52,7 @@ def fitted(path: Path, *, width: int, height: int, canvas: Canvas, fit: Fit, bac
 def _read(path: Path, background: str) -> "tuple[Image, tuple[str, ...]]":
     from PIL import ImageOps
 
-    colour = _colour(background)
+    ground = colour(background)
     with _opened(path) as image:
         notes = []
         if getattr(image, "is_animated", False) and image.format != "MPO":
@@ -62,7 +62,7 @@ def _read(path: Path, background: str) -> "tuple[Image, tuple[str, ...]]":
             notes.append(f"{path.name} {note}")
         if whole.has_transparency_data:
             notes.append(f"{path.name} has transparency: laid on {background}")
-            whole = _laid(whole, colour)
+            whole = _laid(whole, ground)
         return whole.convert("RGB"), tuple(notes)
 
 
@@ -169,7 +169,8 @@ def _laid(image: "Image", colour: tuple[int, int, int]) -> "Image":
     return Image.alpha_composite(Image.new("RGBA", image.size, colour), image.convert("RGBA"))
 
 
-def _colour(background: str) -> tuple[int, int, int]:
+def colour(background: str) -> tuple[int, int, int]:
+    """Red, green and blue (0..255) of a colour in words or #rrggbb; UsageRefused for what is none."""
     from PIL import ImageColor
 
     try:

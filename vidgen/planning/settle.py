@@ -42,22 +42,38 @@ class Subject:
     loras: Sequence[Lora] = ()
 
 
+WRITTEN: Mapping[str, str] = {
+    "preset": "the preset says: ",
+    "environment": "VIDGEN_{} says: ",
+    "project": "vidgen.toml says: ",
+    "user": "your configuration (vidgen config show) says: ",
+}
+"""Where a bad value stands, when it was not typed just now."""
+
+
 class _Settled:
     """Looks settings up through the layers and remembers where each was found."""
 
     def __init__(self, layers: Layers, card: ModelCard) -> None:
         self._layers = {**layers, "card": card.defaults, "built in": BUILT_IN}
+        self._read = ""
         self.origins: dict[str, str] = {}
 
     def get(self, key: str) -> Any:
         for origin, values in self._layers.items():
             if key in values:
-                self.origins[key] = origin
+                self._read, self.origins[key] = key, origin
                 return values[key]
         raise KeyError(key)
 
+    def located(self, refusal: UsageRefused) -> UsageRefused:
+        """The refusal of the value that was read last, with the place where it is written."""
+        place = WRITTEN.get(self.origins.get(self._read, ""), "").format(self._read.upper())
+        return UsageRefused(f"{place}{refusal.message}", refusal.remedy)
+
     def rival(self, first: str, second: str) -> str:
         """Which of two settings for the same thing stands higher; refused when one layer has both."""
+        self._read = ""
         for origin, values in self._layers.items():
             if first in values and second in values:
                 raise UsageRefused(f"both {first} and {second} are given ({origin})", f"give only {first} or {second}")
@@ -71,10 +87,20 @@ def settle(
 ) -> tuple[tuple[Request, ...], tuple[Setting, ...]]:
     """One request for each seed, and every effective setting with its origin. `fresh_seed` stands for `random`."""
     settled = _Settled(layers, card)
+    try:
+        request = _request(settled, card, subject)
+        seeds = words.seeds(settled.get("seed")) or (fresh_seed,)
+    except UsageRefused as refusal:
+        raise settled.located(refusal) from None
+    return tuple(replace(request, seed=seed) for seed in seeds), _settings(settled, request, seeds)
+
+
+def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
+    """The request, all but its seed. Each value is read from its layer only just before it is understood."""
     width, height = _size(settled, card)
     fps = words.rate(settled.get("fps"))
     frames = _frames(settled, fps)
-    request = Request(
+    return Request(
         mode=subject.mode,
         model=card.name,
         prompt=subject.prompt,
@@ -86,7 +112,7 @@ def settle(
         fps=fps,
         steps=_steps(settled, card),
         guidance_scale=words.number("guidance-scale", settled.get("guidance_scale"), least=0.0, most=100.0),
-        seed=fresh_seed,
+        seed=0,
         loras=tuple(subject.loras),
         fit=_fit(settled.get("fit")),
         background=_text("background", settled.get("background")),
@@ -96,8 +122,6 @@ def settle(
         codec=str(settled.get("codec")),
         output=_output(str(settled.get("output"))),
     )
-    seeds = words.seeds(settled.get("seed")) or (fresh_seed,)
-    return tuple(replace(request, seed=seed) for seed in seeds), _settings(settled, request, seeds)
 
 
 def _size(settled: _Settled, card: ModelCard) -> tuple[int, int]:
