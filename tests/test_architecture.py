@@ -120,6 +120,7 @@ LIGHT = (
     "doctor",
     "presets",
     "config show",
+    "diff --help",
 )
 """What only talks. All of it runs in one fresh interpreter, one after the other."""
 

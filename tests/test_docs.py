@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ANSWER
+from tests.media.drawn import shape, write
 from tools import docs
 
 ROOT = Path(docs.__file__).parent.parent
@@ -44,6 +45,9 @@ def test_every_example_in_the_documents_runs(page: str, line: str, vidgen: ANSWE
     Path("last.png").write_bytes(picture.read_bytes())
     if words[0] in {"show", "sheet"}:
         assert vidgen("t2v", "a red circle", "--steps", "1", "-o", words[1]).code == 0
+    if words[0] == "diff":
+        for name in words[1:3]:
+            write(Path(name), shape())
     if words[0] in {"t2v", "i2v", "keyframe"}:
         elsewhere = any(word.startswith("ltx-video") for word in words)
         words = ["plan", *words] if elsewhere else [*words, "--steps", "1"]

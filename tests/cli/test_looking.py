@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ANSWER
+from tests.media.drawn import shape, write
 from tools.docs import examples
 
 PLANNED = ["plan", "t2v", "a boat", "--model", "ltx-video-2b"]
@@ -106,6 +107,9 @@ def test_every_example_in_the_help_runs(command: str, words: str, vidgen: ANSWER
     Path("last.png").write_bytes(picture.read_bytes())
     if command.split()[-1] in {"show", "sheet"}:
         assert vidgen("t2v", "a red circle", "--steps", "1", "-o", "circle.mp4").code == 0
+    if command == "vidgen diff":
+        for name in ("golden.mp4", "circle.mp4"):
+            write(Path(name), shape())
     made = command in {"vidgen t2v", "vidgen i2v", "vidgen keyframe", "vidgen"} and "models" not in words
     answer = vidgen(*shlex.split(words)[1:], *(["--steps", "1"] if made else []))
     assert answer.code == 0, answer.err

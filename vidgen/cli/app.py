@@ -10,6 +10,7 @@ import typer
 from vidgen import __version__
 from vidgen.cli import screen
 from vidgen.cli.config import config
+from vidgen.cli.diff import comparing
 from vidgen.cli.doctor import health
 from vidgen.cli.make import example, making, planning
 from vidgen.cli.models import models, tastes
@@ -47,6 +48,7 @@ app.add_typer(planning, name="plan")
 app.add_typer(models, name="models")
 app.add_typer(tastes)
 app.add_typer(view)
+app.add_typer(comparing)
 app.add_typer(config, name="config")
 app.add_typer(health)
 

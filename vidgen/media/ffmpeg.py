@@ -50,11 +50,15 @@ class Child:
             return False
         return True
 
-    def finish(self) -> int:
-        """Say that nothing more comes, wait for the end, and give the exit code (a signal's is negative)."""
+    def close(self) -> None:
+        """Say that nothing more comes."""
         if self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()
+
+    def finish(self) -> int:
+        """Say that nothing more comes, wait for the end, and give the exit code (a signal's is negative)."""
+        self.close()
         code = self.process.wait()
         self.drain.join()
         return code
