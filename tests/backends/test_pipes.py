@@ -59,7 +59,7 @@ def test_parts_are_ready_to_work(twin: Path, precision: Precision) -> None:
     rung = Rung(precision=precision, placement=Placement.RESIDENT)
     for name, part in parts(twin, rung).hold(list(WEIGHTS)).items():
         assert not part.training, name
-        assert {tensor.dtype for tensor in part.parameters()} == {pipes.DTYPES[precision]}, name
+        assert {tensor.dtype for tensor in part.parameters()} == {pipes.DTYPES[precision.computed]}, name
         assert not any(tensor.requires_grad for tensor in part.parameters()), name
 
 

@@ -36,4 +36,9 @@ def test_a_plan_peaks_with_its_heaviest_phase() -> None:
 
 
 def test_a_parameter_has_the_bytes_of_its_precision() -> None:
-    assert {precision: precision.bytes for precision in Precision} == {Precision.FP32: 4, Precision.BF16: 2}
+    assert {each.value: (each.bytes, each.computed.value, each.quantized) for each in Precision} == {
+        "fp32": (4, "fp32", False),
+        "bf16": (2, "bf16", False),
+        "int8": (1, "bf16", True),
+        "fp8": (1, "bf16", True),
+    }

@@ -39,6 +39,20 @@ def test_weights_of_unknown_count_weigh_what_their_files_weigh_at_bf16() -> None
     assert component_gib("scheduler", CARD, weights, Precision.BF16) == 0.0
 
 
+def test_quantization_shrinks_the_blocks_and_nothing_else() -> None:
+    card = cards.card("ltx-video-2b-0.9.5")
+    found = {
+        name: component_gib(name, card, NOTHING, Precision.INT8) for name in ("text_encoder", "transformer", "vae")
+    }
+    assert {name: round(gib, 2) for name, gib in found.items()} == {
+        "text_encoder": 4.56,
+        "transformer": 1.83,
+        "vae": 2.32,
+    }
+    for name, gib in found.items():
+        assert component_gib(name, card, NOTHING, Precision.FP8) == gib
+
+
 def test_one_phase_at_a_time_holds_only_its_own_weights() -> None:
     found = planned(BF16_PHASE, request())
     assert {phase: plan.weights_gib for phase, plan in found.items()} == {

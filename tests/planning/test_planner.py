@@ -12,7 +12,8 @@ from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Placement, Plan, Precision
 from vidgen.core.request import Mode, Request
 from vidgen.planning.check import draw
-from vidgen.planning.planner import LADDERS, RESERVE_GIB, choose, describe
+from vidgen.planning.memory import phases
+from vidgen.planning.planner import RESERVE_GIB, choose, describe, ladder
 from vidgen.planning.settle import Subject, settle
 
 FULL = request(width=768, height=512, frames=121)
@@ -54,6 +55,7 @@ def test_the_first_rung_that_fits_is_taken(machine: Machine, rung: str) -> None:
         (cuda(80), Precision.BF16, Placement.RESIDENT, False),
         (cuda(24), Precision.BF16, Placement.RESIDENT, False),
         (cuda(12), Precision.BF16, Placement.PHASE, False),
+        (cuda(8), Precision.INT8, Placement.PHASE, False),
     ],
 )
 def test_ltx_2b_at_its_own_settings_is_planned_like_this(
@@ -72,7 +74,7 @@ def test_a_plan_never_needs_more_than_there_is(vram_gib: float) -> None:
 @pytest.mark.parametrize("ram_gib", [5.5, 7.0, 13.0, 24.0])
 def test_each_rung_passed_over_is_told_with_what_it_needs_and_what_there_is(ram_gib: float) -> None:
     plan = on(replace(CPU, ram_gib=ram_gib))
-    rungs = LADDERS[Device.CPU]
+    rungs = ladder(Device.CPU)
     assert len(plan.passed_over) == rungs.index(plan.rung)
     for rung, sentence in zip(rungs, plan.passed_over, strict=False):
         found = re.fullmatch(rf"{re.escape(describe(rung))}: needs (\S+) GiB, (\S+) GiB are free", sentence)
@@ -94,18 +96,27 @@ def test_what_does_not_fit_is_refused_with_the_numbers(machine: Machine) -> None
 
 def test_a_large_model_does_not_fit_a_small_card_and_the_numbers_say_so() -> None:
     with pytest.raises(DoesNotFit) as refused:
-        ltx_on("ltx-video-13b-0.9.7-dev", cuda(24))
-    says(refused, 5, "ltx-video-13b-0.9.7-dev does not fit a card of 24", "23.0 GiB are free")
+        ltx_on("ltx-video-13b-0.9.7-dev", cuda(12))
+    says(refused, 5, "ltx-video-13b-0.9.7-dev does not fit a card of 12", "11.0 GiB are free")
+
+
+def test_a_precision_that_is_asked_for_is_held_to() -> None:
+    for precision in Precision:
+        assert on(cuda(80), replace(FULL, precision=precision.value)).rung.precision is precision
+    with pytest.raises(DoesNotFit) as refused:
+        on(cuda(4.5), replace(FULL, precision="bf16"))
+    says(refused, 5, "sketch does not fit", "leave --precision to the plan")
 
 
 @pytest.mark.parametrize("device", Device)
 def test_each_ladder_steps_down_in_memory(device: Device) -> None:
     card = cards.card("ltx-video-2b-0.9.5")
     (wanted,), _ = settle({}, card, Subject(mode=Mode.T2V, prompt="x"), fresh_seed=1)
-    room = Machine(device=device, name="x", vram_gib=1000, ram_gib=1000, cores=1)
-    with pytest.MonkeyPatch.context() as patch:
-        peaks = []
-        for rung in LADDERS[device]:
-            patch.setitem(LADDERS, device, [rung])
-            peaks.append(choose(wanted, card, draw(wanted, card), room, NOTHING).peak_gib)
-    assert peaks == sorted(peaks, reverse=True)
+    canvas = draw(wanted, card)
+    for precision in dict.fromkeys(rung.precision for rung in ladder(device)):
+        peaks = [
+            max(phase.weights_gib + phase.work_gib for phase in phases(wanted, card, canvas, NOTHING, rung))
+            for rung in ladder(device)
+            if rung.precision is precision
+        ]
+        assert peaks == sorted(peaks, reverse=True)

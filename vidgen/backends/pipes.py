@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vidgen.backends import quiet
+from vidgen.backends import quantize, quiet
 from vidgen.backends.port import Tensors
 from vidgen.core.errors import WeightsRefused
 from vidgen.core.machine import Device
@@ -21,6 +21,7 @@ from vidgen.core.plan import Job, Placement, Precision
 from vidgen.core.request import Lora
 
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+"""What is computed in."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
 """What Diffusers and Transformers raise on files that are absent, truncated or of another model."""
@@ -62,12 +63,23 @@ def light(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str
     return kind.from_pretrained(folder, local_files_only=True), {}
 
 
+def bare(kind: Any, folder: Path) -> Any:
+    """Makes a model of Diffusers from its configuration alone."""
+    return kind.from_config(kind.load_config(folder, local_files_only=True))
+
+
+def bare_encoder(kind: Any, folder: Path) -> Any:
+    """Makes a model of Transformers from its configuration alone."""
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """A class that we load: the module it is in, how it is read, and the file in which its folder names it."""
+    """A class that we load: its module, how it is read and made bare, and the file in which its folder names it."""
 
     module: str
     read: Reader
+    bare: Callable[[Any, Path], Any] = bare
     card: str = "config.json"
 
 
@@ -76,7 +88,7 @@ KINDS: Mapping[str, Kind] = {
         module="diffusers.schedulers.scheduling_flow_match_euler_discrete", read=light, card="scheduler_config.json"
     ),
     "PreTrainedTokenizerFast": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
-    "T5EncoderModel": Kind(module="transformers", read=encoder),
+    "T5EncoderModel": Kind(module="transformers", read=encoder, bare=bare_encoder),
     "T5Tokenizer": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
 }
 """The classes that several families use. No other class is ever loaded, whatever a downloaded file names."""
@@ -93,7 +105,7 @@ class Parts:
             )
         self.rung = job.plan.rung
         self.device = job.plan.machine.device
-        self.dtype = DTYPES[self.rung.precision]
+        self.dtype = DTYPES[self.rung.precision.computed]
         self._card, self._folder = job.card, job.weights.folder
         self._kinds = {**KINDS, **kinds}
         self._held: dict[str, Any] = {}
@@ -113,7 +125,7 @@ class Parts:
         known = quiet.found(kind.module, self._card.component(name).kind)
         try:
             with quiet.hushed(), torch.device("meta"):
-                return known.from_config(known.load_config(folder, local_files_only=True))
+                return kind.bare(known, folder)
         except UNREADABLE as error:
             raise _refused(name, folder, kind, error) from error
 
@@ -131,6 +143,18 @@ class Parts:
         return self._kinds[wanted]
 
     def _load(self, name: str) -> Any:
+        precision = self.rung.precision
+        if not precision.quantized or not self._card.component(name).blocks:
+            part = self._read(name)
+        else:
+            part = quantize.quantized(
+                self._folder / name, precision, lambda: self._read(name), lambda: self.skeleton(name)
+            )
+        if isinstance(part, torch.nn.Module):
+            return part.requires_grad_(False).eval().to(self.device.value)
+        return part
+
+    def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
         known = quiet.found(kind.module, wanted)
         _same_class(name, folder / kind.card, wanted)
@@ -142,8 +166,6 @@ class Parts:
         except UNREADABLE as error:
             raise _refused(name, folder, kind, error) from error
         _same_keys(name, folder, report)
-        if isinstance(part, torch.nn.Module):
-            return part.requires_grad_(False).eval().to(self.device.value)
         return part
 
     def _drop(self, names: Sequence[str]) -> None:

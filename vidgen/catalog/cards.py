@@ -122,7 +122,12 @@ def _grid(table: Table) -> Grid:
 
 
 def _component(name: str, table: Table) -> Component:
-    component = Component(name=name, kind=table.take("kind", str), parameters=table.take("parameters", int, 0))
+    component = Component(
+        name=name,
+        kind=table.take("kind", str),
+        parameters=table.take("parameters", int, 0),
+        blocks=table.take("blocks", float, 0.0),
+    )
     table.finish()
     return component
 

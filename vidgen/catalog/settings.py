@@ -13,7 +13,7 @@ from vidgen.core.errors import UsageRefused
 from vidgen.core.words import SETTINGS, nearest
 
 PREFIX = "VIDGEN_"
-RESERVED = frozenset({"VIDGEN_CONFIG", "VIDGEN_DEBUG", "VIDGEN_FAMILIES"})
+RESERVED = frozenset({"VIDGEN_CACHE", "VIDGEN_CONFIG", "VIDGEN_DEBUG", "VIDGEN_FAMILIES"})
 NOT_IN_A_PROJECT = frozenset({"output"})
 
 Layers = dict[str, Mapping[str, Any]]

@@ -63,6 +63,7 @@ def words_of(found: dict[str, Any]) -> list[str]:
     words += ["--model", request["model"], "--size", f"{request['width']}x{request['height']}"]
     for name in ("frames", "fps", "steps", "guidance_scale", "seed", "fit", "background", "negative", "codec"):
         words += [f"--{name.replace('_', '-')}", str(request[name])]
+    words += ["--precision", found["plan"]["precision"]]
     if request["crf"] is not None:
         words += ["--crf", str(request["crf"])]
     return [*words, "--", request["prompt"]]

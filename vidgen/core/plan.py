@@ -11,15 +11,27 @@ from vidgen.core.request import Request
 
 
 class Precision(StrEnum):
-    """The number format that weights are held and computed in."""
+    """The number format of weights. INT8 and FP8 are formats to hold them in; they are computed with in BF16."""
 
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
 
     @property
     def bytes(self) -> int:
         """Bytes of one parameter."""
-        return {Precision.FP32: 4, Precision.BF16: 2}[self]
+        return {Precision.FP32: 4, Precision.BF16: 2, Precision.INT8: 1, Precision.FP8: 1}[self]
+
+    @property
+    def computed(self) -> "Precision":
+        """What is computed in, and what all that quantization leaves alone is held in."""
+        return Precision.FP32 if self is Precision.FP32 else Precision.BF16
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights are held in less than they are computed in."""
+        return self is not self.computed
 
 
 class Placement(StrEnum):

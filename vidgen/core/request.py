@@ -45,6 +45,7 @@ class Request:
 
     Units: `width` and `height` in pixels, `frames` in frames, `fps` in frames a second (exact, so 24000/1001 stays
     what it is). `keyframes` hold the pictures of `i2v` (one, at frame 0) and `keyframe`. An empty `negative`: none.
+    `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
     """
 
     mode: Mode
@@ -64,6 +65,7 @@ class Request:
     background: str = "black"
     sound: bool = True
     strict: bool = False
+    precision: str = "auto"
     crf: int | None = None
     codec: str = "auto"
     output: Path

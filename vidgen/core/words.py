@@ -26,6 +26,7 @@ SETTINGS = (
     "background",
     "sound",
     "strict",
+    "precision",
     "crf",
     "codec",
     "output",

@@ -14,7 +14,7 @@ from typing import Any
 from vidgen.core.plan import Job
 
 SCHEMA = 1
-LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "imageio-ffmpeg")
+LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "imageio-ffmpeg")
 
 
 def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, float]) -> str:

@@ -23,10 +23,10 @@ def phases(request: Request, card: ModelCard, canvas: Canvas, weights: Weights, 
 
 def component_gib(name: str, card: ModelCard, weights: Weights, precision: Precision) -> float:
     """One component's weights in memory; by its size on disk where the parameter count is not known."""
-    parameters = card.component(name).parameters
-    if parameters:
-        return parameters * precision.bytes / GIB
-    return weights.sizes.get(name, 0) * precision.bytes / Precision.BF16.bytes / GIB
+    component = card.component(name)
+    parameters = component.parameters or weights.sizes.get(name, 0) / Precision.BF16.bytes
+    held = component.blocks * precision.bytes + (1 - component.blocks) * precision.computed.bytes
+    return parameters * held / GIB
 
 
 def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung) -> float:
@@ -38,7 +38,7 @@ def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung)
 
 def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung: Rung) -> float:
     """Activations: latent tokens through the transformer, pixels through the decoder."""
-    wide = rung.precision.bytes / Precision.BF16.bytes
+    wide = rung.precision.computed.bytes / Precision.BF16.bytes
     if phase is Phase.DENOISE:
         latents = (canvas.frames - 1) // card.grid.frames + 1
         tokens = latents * (canvas.width // card.grid.size) * (canvas.height // card.grid.size)

@@ -1,7 +1,5 @@
 """Which rung of the ladder: the first that fits this machine, with a sentence for each one passed over."""
 
-from collections.abc import Sequence
-
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import DoesNotFit
 from vidgen.core.machine import Device, Machine
@@ -12,31 +10,34 @@ from vidgen.planning.memory import phases
 RESERVE_GIB = {Device.CUDA: 1.0, Device.CPU: 1.0, Device.MPS: 2.0}
 """Left free: the device's own context and workspaces, the interpreter and its libraries."""
 
-LADDERS: dict[Device, Sequence[Rung]] = {
-    Device.CUDA: (
-        Rung(precision=Precision.BF16, placement=Placement.RESIDENT),
-        Rung(precision=Precision.BF16, placement=Placement.PHASE),
-        Rung(precision=Precision.BF16, placement=Placement.PHASE, tiling=True),
-    ),
-    Device.MPS: (
-        Rung(precision=Precision.BF16, placement=Placement.RESIDENT),
-        Rung(precision=Precision.BF16, placement=Placement.PHASE),
-        Rung(precision=Precision.BF16, placement=Placement.PHASE, tiling=True),
-    ),
-    Device.CPU: (
-        Rung(precision=Precision.FP32, placement=Placement.RESIDENT),
-        Rung(precision=Precision.BF16, placement=Placement.RESIDENT),
-        Rung(precision=Precision.BF16, placement=Placement.PHASE),
-        Rung(precision=Precision.BF16, placement=Placement.PHASE, tiling=True),
-    ),
+SHAPES = ((Placement.RESIDENT, False), (Placement.PHASE, False), (Placement.PHASE, True))
+"""Placement and tiling, the quickest first."""
+
+FORMATS = {
+    Device.CUDA: (Precision.BF16, Precision.INT8),
+    Device.MPS: (Precision.BF16,),
+    Device.CPU: (Precision.BF16, Precision.INT8),
 }
+"""What is tried unasked, the best first. FP8 takes the room of INT8 and is further from BF16: one has to ask."""
+
+
+def ladder(device: Device, precision: str = "auto") -> list[Rung]:
+    """The ways to fit, the best first; with a `precision`, only those that hold weights in it."""
+    if precision != "auto":
+        return [_rung(Precision(precision), shape) for shape in SHAPES]
+    whole = [_rung(Precision.FP32, SHAPES[0])] if device is Device.CPU else []
+    return whole + [_rung(held, shape) for held in FORMATS[device] for shape in SHAPES]
+
+
+def _rung(precision: Precision, shape: tuple[Placement, bool]) -> Rung:
+    return Rung(precision=precision, placement=shape[0], tiling=shape[1])
 
 
 def choose(request: Request, card: ModelCard, canvas: Canvas, machine: Machine, weights: Weights) -> Plan:
     """The best plan for `request` on `machine`; DoesNotFit (exit 5) when no rung does."""
     room = machine.memory_gib - RESERVE_GIB[machine.device]
     passed_over: list[str] = []
-    for rung in LADDERS[machine.device]:
+    for rung in ladder(machine.device, request.precision):
         plan = Plan(
             machine=machine,
             rung=rung,
@@ -48,7 +49,9 @@ def choose(request: Request, card: ModelCard, canvas: Canvas, machine: Machine, 
         passed_over.append(f"{describe(rung)}: needs {plan.peak_gib:.1f} GiB, {room:.1f} GiB are free")
     raise DoesNotFit(
         f"{card.name} does not fit {machine.name}. {'; '.join(passed_over)}",
-        "ask for fewer frames or a smaller size, or another model: vidgen models",
+        "ask for fewer frames or a smaller size, or another model: vidgen models"
+        if request.precision in ("auto", *FORMATS[machine.device][-1:])
+        else "leave --precision to the plan, or ask for fewer frames or a smaller size",
     )
 
 

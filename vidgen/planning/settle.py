@@ -12,7 +12,7 @@ from typing import Any
 from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused
-from vidgen.core.plan import Setting
+from vidgen.core.plan import Precision, Setting
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
 
 Layers = Mapping[str, Mapping[str, Any]]
@@ -26,6 +26,7 @@ BUILT_IN: Mapping[str, Any] = {
     "background": "black",
     "sound": True,
     "strict": False,
+    "precision": "auto",
     "codec": "auto",
     "crf": "auto",
     "output": words.OUTPUT,
@@ -118,6 +119,7 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         background=_text("background", settled.get("background")),
         sound=words.truth("sound", settled.get("sound")) and card.sound,
         strict=words.truth("strict", settled.get("strict")),
+        precision=_precision(settled.get("precision")),
         crf=_crf(settled.get("crf")),
         codec=str(settled.get("codec")),
         output=_output(str(settled.get("output"))),
@@ -155,6 +157,13 @@ def _fit(value: object) -> Fit:
     if str(value) not in list(Fit):
         raise UsageRefused(f"fit {str(value)!r} is none of {', '.join(Fit)}", "write --fit crop, pad or stretch")
     return Fit(str(value))
+
+
+def _precision(value: object) -> str:
+    known = ("auto", *Precision)
+    if value not in known:
+        raise UsageRefused(f"precision {value!r} is none of {', '.join(known)}", "write --precision auto or int8")
+    return str(value)
 
 
 def _output(text: str) -> Path:
