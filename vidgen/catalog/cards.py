@@ -20,11 +20,15 @@ OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
 
 
+def folders() -> list[Path]:
+    """Where cards stand, ours first."""
+    return [OWN, *(Path(name) for name in os.environ.get("VIDGEN_FAMILIES", "").split(os.pathsep) if name)]
+
+
 @cache
 def cards() -> Mapping[str, ModelCard]:
     """Every card that is known, by name, best model first."""
-    folders = [OWN, *(Path(name) for name in os.environ.get("VIDGEN_FAMILIES", "").split(os.pathsep) if name)]
-    found = {path.stem: read(path) for folder in folders for path in sorted(folder.glob("*.toml"))}
+    found = {path.stem: read(path) for folder in folders() for path in sorted(folder.glob("*.toml"))}
     return {card.name: card for card in sorted(found.values(), key=lambda card: (-card.rank, card.name))}
 
 
@@ -96,6 +100,7 @@ def read(path: Path) -> ModelCard:
         negative=table.take("negative", bool),
         sound=table.take("sound", bool, False),
         loras=table.take("loras", bool, True),
+        knows=table.take("knows", str, ""),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )
