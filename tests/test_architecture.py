@@ -19,6 +19,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 STOREYS = (
     {"cli"},
+    {"smoke"},
     {"generate", "prepare"},
     {"catalog", "planning", "probe", "hub", "tokens", "backends", "media", "studio"},
     {"core"},
@@ -45,7 +46,7 @@ HEAVY = {
 
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "service", "misc"}
 
-BACKENDS_OWN = {"__init__", "lean", "port", "pipes", "pixels", "quiet", "quantize"}
+BACKENDS_OWN = {"__init__", "lean", "port", "pipes", "pixels", "quiet", "quantize", "twin"}
 """What the families share; every other file there is a family."""
 
 
@@ -121,6 +122,7 @@ LIGHT = (
     "presets",
     "config show",
     "diff --help",
+    "smoke --help",
 )
 """What only talks. All of it runs in one fresh interpreter, one after the other."""
 

@@ -13,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 from tests.values import says
 from vidgen.core.errors import WeightsRefused
-from vidgen.tokens import Count, count
+from vidgen.tokens import Count, count, unknown
 
 HERE = Path()
 WORDS = ["<unk>", "</s>", "<s>", "a", "red", "circle", "moving", "right"]
@@ -129,6 +129,40 @@ def test_the_fast_tokenizer_is_believed_where_there_are_both() -> None:
 def test_there_is_nothing_to_count_with_without_a_tokenizer() -> None:
     assert count("a red circle", HERE, limit=8) is None
     assert count("a red circle", Path("gone"), limit=8) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a red red", ()),
+        ("a red, (red) a-red!  ...", ()),
+        ("a redder a dragon", ("redder", "dragon")),
+        ("dragon, a dragon; Dragon", ("dragon", "Dragon")),
+        ("'red' dragon's ’red’", ("dragon's",)),
+        ("a 圆 🎈 + b", ("圆", "🎈", "+", "b")),
+        ("", ()),
+    ],
+)
+def test_a_word_without_a_token_of_its_own_is_unknown(text: str, found: tuple[str, ...]) -> None:
+    by_pieces()
+    assert unknown(text, HERE) == found
+
+
+def test_a_word_that_stands_for_all_unknown_ones_is_unknown() -> None:
+    by_words()
+    assert unknown("a red boat", HERE) == ("boat",)
+
+
+def test_nothing_is_unknown_without_a_fast_tokenizer() -> None:
+    by_sentencepiece()
+    assert unknown("a dragon", HERE) == ()
+
+
+def test_a_broken_tokenizer_knows_no_words_either() -> None:
+    Path("tokenizer.json").write_text("{}")
+    with pytest.raises(WeightsRefused) as refused:
+        unknown("a dragon", HERE)
+    says(refused, 4, "tokenizer.json is no tokenizer")
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "spiece.model"])

@@ -1,19 +1,15 @@
-"""Tiny real models, built offline in a second and saved as ordinary folders; with their cards and jobs.
-
-They compress by 32 in space and 8 in time, as the released LTX-Video does, and their weights are random.
-"""
+"""Tiny real models with random weights, built offline as `vidgen smoke --family` builds them; their cards and jobs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vidgen.backends.quiet import quickly
+from vidgen.catalog.twins import twin
 from vidgen.core.card import Component, Grid, Guidance, ModelCard, Phase, Schedule, Way
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Canvas, Job, PhasePlan, Placement, Plan, Precision, Rung, Weights
@@ -44,84 +40,25 @@ def ltx(
     folder: Path, *, timestep_conditioning: bool = False, noisy: bool = False, pipeline: str = "LTXPipeline"
 ) -> Path:
     """A tiny LTX model in `folder`, as `from_pretrained` reads it; `noisy`: its decoder draws noise of its own."""
-    with quickly():
-        import torch
-        from diffusers.pipelines.ltx.pipeline_ltx import LTXPipeline
+    from vidgen.backends.twin import build
 
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            parts = {
-                "transformer": _transformer(),
-                "vae": _vae(timestep_conditioning, noisy),
-                "text_encoder": _text_encoder(),
-                "tokenizer": _tokenizer(),
-                "scheduler": _scheduler(),
-            }
-    with quickly():
-        LTXPipeline(**parts).save_pretrained(folder)
-    index = folder / "model_index.json"
-    index.write_text(index.read_text().replace("LTXPipeline", pipeline))
+    described = twin("ltx")
+    vae = described.parts["vae"]
+    changed = {"timestep_conditioning": timestep_conditioning, "decoder_inject_noise": [noisy] * 5}
+    parts = {**described.parts, "vae": replace(vae, arguments={**vae.arguments, **changed})}
+    build(replace(described, parts=parts), folder, pipeline=pipeline)
+    if noisy:
+        _make_loud(folder / "vae" / "diffusion_pytorch_model.safetensors")
     return folder
 
 
-@cache
-def _vocabulary() -> tuple[tuple[str, float], ...]:
-    letters = chain("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789.,!?'-")
-    return (("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in letters))
+def _make_loud(file: Path) -> None:
+    """Give the decoder's own noise a strength: new weights have none."""
+    from safetensors.torch import load_file, save_file
 
-
-def _tokenizer() -> Any:
-    from transformers import T5Tokenizer
-
-    return T5Tokenizer(vocab=list(_vocabulary()), extra_ids=0)
-
-
-def _text_encoder() -> Any:
-    from transformers import T5Config, T5EncoderModel
-
-    config = T5Config(
-        vocab_size=len(_vocabulary()), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, dropout_rate=0.0
-    )
-    return T5EncoderModel(config).eval()
-
-
-def _transformer() -> Any:
-    from diffusers.models.transformers.transformer_ltx import LTXVideoTransformer3DModel
-
-    return LTXVideoTransformer3DModel(
-        in_channels=8,
-        out_channels=8,
-        num_attention_heads=4,
-        attention_head_dim=8,
-        cross_attention_dim=32,
-        num_layers=2,
-        caption_channels=32,
-    )
-
-
-def _vae(timestep_conditioning: bool, noisy: bool) -> Any:
-    from diffusers.models.autoencoders.autoencoder_kl_ltx import AutoencoderKLLTXVideo
-
-    vae = AutoencoderKLLTXVideo(
-        latent_channels=8,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1, 1),
-        decoder_inject_noise=(noisy,) * 5,
-        timestep_conditioning=timestep_conditioning,
-    )
-    if noisy:
-        for name, parameter in vae.named_parameters():
-            if "per_channel_scale" in name:
-                parameter.data.fill_(0.5)
-    return vae
-
-
-def _scheduler() -> Any:
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-
-    return FlowMatchEulerDiscreteScheduler()
+    tensors = load_file(file)
+    loud = {name: tensor.fill_(0.5) for name, tensor in tensors.items() if "per_channel_scale" in name}
+    save_file({**tensors, **loud}, file, metadata={"format": "pt"})
 
 
 def lora(file: Path, *, prefix: str = "transformer", rank: int = 4, width: int = 32) -> Path:

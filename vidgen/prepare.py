@@ -21,6 +21,11 @@ from vidgen.planning.check import check
 from vidgen.planning.settle import BUILT_IN, Subject, settle
 from vidgen.studio.outputs import Place, places
 
+MOST_NAMED = 5
+"""Unknown words of a prompt that are named; the others are counted."""
+
+LONGEST_NAMED = 30
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Brief:
@@ -121,6 +126,7 @@ def _jobs(brief: _Brief, card: ModelCard) -> Iterator[Job]:
     canvas, adjustments = check(requests[0], card)
     weights = hub.find(card)
     notes = [*adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
+    notes += _unknown(requests[0], card, weights)
     plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
     for request in requests:
         yield Job(
@@ -161,6 +167,21 @@ def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
         if request.strict:
             raise UsageRefused(said, f"shorten the {name}")
         yield said
+
+
+def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
+    """A sentence that names the words of the prompt that mean nothing to a model that knows but few."""
+    if not card.knows or weights.folder is None:
+        return
+    strange = tokens.unknown(request.prompt, weights.folder / "tokenizer")
+    if not strange:
+        return
+    named = ", ".join(f'"{word[:LONGEST_NAMED]}"' for word in strange[:MOST_NAMED])
+    more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
+    said = f"{card.name} does not know {named}{more}: it draws {card.knows}"
+    if request.strict:
+        raise UsageRefused(said, "for anything else choose a model: vidgen models")
+    yield f"{said}; for anything else: vidgen models"
 
 
 def _placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:

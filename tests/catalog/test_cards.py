@@ -117,6 +117,12 @@ def test_a_card_is_read_whole() -> None:
     assert card.defaults["guidance_scale"] == 3.0
 
 
+def test_a_card_says_what_it_knows_only_when_it_knows_little() -> None:
+    assert cards.read(written()).knows == ""
+    assert cards.read(written(TEXT.replace("rank = 7", 'rank = 7\nknows = "lines"'))).knows == "lines"
+    assert [card.name for card in cards.cards().values() if card.knows] == [cards.BUILT_IN]
+
+
 def test_settings_of_a_family_are_kept_as_they_are() -> None:
     assert cards.read(written(TEXT + "[settings]\nshift = 7\n")).settings == {"shift": 7}
 
@@ -139,6 +145,7 @@ def test_settings_of_a_family_are_kept_as_they_are() -> None:
         ('repository = "someone/sketch"', 'repo = "x"', ("sketch.toml [weights]: unknown key 'repo'",)),
         ('fps = "8"', "fps = 8", ("sketch.toml [defaults]: fps = 8", "type str")),
         ('title = "Sketch"', "title =", ("sketch.toml is not valid TOML",)),
+        ("rank = 7", "rank = 7\nknows = true", ("sketch.toml: knows = True", "type str")),
         ('title = "Sketch"', "#" * (1 << 20), ("sketch.toml is larger than 1 MiB",)),
     ],
 )

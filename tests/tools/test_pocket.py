@@ -16,12 +16,13 @@ from tokenizers import Tokenizer
 
 from tools.pocket import caption, export, latents, scene, tokens
 from tools.pocket.architecture import MICRO, make_vae
-from tools.pocket.detector import detect
 from tools.pocket.dit_stage import prepare
 from tools.pocket.loop import Course, Student
-from tools.pocket.scene import Size, Subject
+from tools.pocket.scene import Size
 from tools.pocket.vae_stage import VaeStage, to_frames, to_tensor
 from tools.pocket.words_stage import LENGTHS, WordsStage, make_reader
+from vidgen.media.seen import detect
+from vidgen.media.world import COLOURS, MOTIONS, Subject
 
 SIZES = (Size(), Size(frames=17), Size(width=96), Size(width=96, height=96))
 
@@ -70,8 +71,8 @@ def test_every_caption_is_in_the_vocabulary_and_names_what_it_labels() -> None:
 
 def test_labels_and_palette_are_one_vocabulary() -> None:
     assert caption.LABELS["background"][:-1] == tuple(scene.BACKGROUNDS)
-    assert set(caption.WAYS) | set(caption.DEEDS["s"]) == set(scene.MOTIONS)
-    assert not set(scene.COLOURS) & set(scene.BACKGROUNDS)
+    assert set(caption.WAYS) | set(caption.DEEDS["s"]) == set(MOTIONS)
+    assert not set(COLOURS) & set(scene.BACKGROUNDS)
 
 
 def test_video_and_frames_are_the_same_picture() -> None:

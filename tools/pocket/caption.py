@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tools.pocket.scene import COLOURS, MOTIONS, SHAPES, Scene, Subject
+from tools.pocket.scene import Scene
+from vidgen.media.world import COLOURS, MOTIONS, SHAPES, Subject
 
 Words = tuple[str, ...]
 

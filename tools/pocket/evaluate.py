@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tools.pocket.caption import say, tell
-from tools.pocket.detector import Sighting, detect
 from tools.pocket.latents import NATIVE
-from tools.pocket.scene import Frames, Scene, Size, Subject, draw, imagine, split
+from tools.pocket.scene import Frames, Scene, Size, draw, imagine, split
 from tools.pocket.vae_stage import to_frames, to_tensor
+from vidgen.media.seen import Sighting, detect
+from vidgen.media.world import Subject
 
 ATTRIBUTES = ("colour", "background", "motion", "shape")
 STEPS, GUIDANCE, FPS = 20, 3.0, 8

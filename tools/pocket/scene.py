@@ -8,33 +8,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-Colour = tuple[float, float, float]
-Point = tuple[float, float]
+from vidgen.media import world
+from vidgen.media.world import COLOURS, DIRECTIONS, MOTIONS, SHAPES, Colour, Point, Subject, distance
+
 Frames = NDArray[np.uint8]
 
-SHAPES = ("circle", "square", "triangle")
-COLOURS: dict[str, Colour] = {
-    "red": (0.90, 0.08, 0.10),
-    "green": (0.10, 0.70, 0.15),
-    "blue": (0.12, 0.25, 0.92),
-    "yellow": (0.98, 0.88, 0.10),
-    "purple": (0.60, 0.12, 0.75),
-    "orange": (1.00, 0.50, 0.03),
-}
-# No word is both an object's and a background's: such words were the commonest confusion of the first model.
-BACKGROUNDS: dict[str, Colour] = {
-    "black": (0.04, 0.04, 0.04),
-    "white": (0.96, 0.96, 0.96),
-    "gray": (0.50, 0.50, 0.50),
-    "pink": (1.00, 0.62, 0.76),
-    "cyan": (0.35, 0.85, 0.90),
-    "brown": (0.36, 0.20, 0.09),
-}
-DIRECTIONS: dict[str, Point] = {
-    "right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1),
-    "down-right": (0.8, 0.8), "down-left": (-0.8, 0.8), "up-right": (0.8, -0.8), "up-left": (-0.8, -0.8),
-}  # fmt: skip
-MOTIONS = (*DIRECTIONS, "still", "growing", "shrinking")
+# The words that are an object's as well were the commonest confusion of the first model: it was not shown them.
+BACKGROUNDS = {word: colour for word, colour in world.BACKGROUNDS.items() if word not in COLOURS}
 
 HELD_OUT = 144
 COLOUR_JITTER = 0.02
@@ -49,16 +29,6 @@ class Size:
     width: int = 64
     height: int = 64
     frames: int = 9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What can be said of a clip, each in one word of the vocabulary."""
-
-    shape: str
-    colour: str
-    background: str
-    motion: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,22 +95,6 @@ def draw(scene: Scene, size: Size, *, corner: tuple[int, int] = (0, 0)) -> Frame
     colour, background = (np.asarray(c, np.float32) for c in (scene.colour, scene.background))
     picture: NDArray[np.float32] = background + cover * (colour - background)
     return np.rint(255 * picture).astype(np.uint8)
-
-
-def distance(
-    shape: str, x: NDArray[np.float32], y: NDArray[np.float32], radius: NDArray[np.float32] | np.float32
-) -> NDArray[np.float32]:
-    """Signed distance to the outline, negative inside. All three shapes are 2 x radius wide."""
-    match shape:
-        case "circle":
-            return np.asarray(np.hypot(x, y) - radius, np.float32)
-        case "square":
-            return np.asarray(np.maximum(np.abs(x), np.abs(y)) - radius, np.float32)
-        case "triangle":
-            half = np.float32(np.sqrt(0.75)) * radius
-            slope = np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * (y + half)
-            return np.asarray(np.maximum(slope, y - half), np.float32)
-    raise ValueError(f"no shape called {shape}")
 
 
 def _radii(rng: np.random.Generator, motion: str) -> tuple[float, float]:

@@ -22,17 +22,21 @@ NAMED = "_vidgen_card"
 """In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
 
 
-@cache
-def cards() -> Mapping[str, ModelCard]:
-    """Every card that is known, by name, best model first."""
+def folders() -> list[Path]:
+    """Where cards stand, ours first; UsageRefused when VIDGEN_FAMILIES names what is no folder."""
     added = [Path(name) for name in os.environ.get("VIDGEN_FAMILIES", "").split(os.pathsep) if name]
     for folder in added:
         if not folder.is_dir():
             raise UsageRefused(
                 f"VIDGEN_FAMILIES names {folder}, which is no folder", "mend it, or unset VIDGEN_FAMILIES"
             )
-    folders = [OWN, *added]
-    found = {path.stem: read(path) for folder in folders for path in sorted(folder.glob("*.toml"))}
+    return [OWN, *added]
+
+
+@cache
+def cards() -> Mapping[str, ModelCard]:
+    """Every card that is known, by name, best model first."""
+    found = {path.stem: read(path) for folder in folders() for path in sorted(folder.glob("*.toml"))}
     return {card.name: card for card in sorted(found.values(), key=lambda card: (-card.rank, card.name))}
 
 
@@ -107,6 +111,7 @@ def read(path: Path) -> ModelCard:
         negative=table.take("negative", bool),
         sound=table.take("sound", bool, False),
         loras=table.take("loras", bool, True),
+        knows=table.take("knows", str, ""),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )

@@ -14,6 +14,7 @@ from vidgen.cli.diff import comparing
 from vidgen.cli.doctor import health
 from vidgen.cli.make import example, making, planning
 from vidgen.cli.models import models, tastes
+from vidgen.cli.smoke import test
 from vidgen.cli.view import view
 from vidgen.core.errors import Refusal
 
@@ -51,6 +52,7 @@ app.add_typer(view)
 app.add_typer(comparing)
 app.add_typer(config, name="config")
 app.add_typer(health)
+app.add_typer(test)
 
 
 def start(words: Sequence[str]) -> int:

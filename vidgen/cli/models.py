@@ -76,6 +76,7 @@ def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "loras": entry.loras,
         "grid": f"sides in multiples of {entry.grid.size}, frames {entry.grid.frames}k+1",
         "tokens": entry.tokens,
+        "knows": entry.knows,
         "guidance": str(entry.schedule.guidance),
         "defaults": {key: value for key, value in entry.defaults.items() if value != ""},
         "weights": _size(entry),

@@ -1,11 +1,10 @@
 """A run as a person sees it: progress, sentences, stops, results."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
-from typing import Any
 
 from vidgen.cli import screen
 from vidgen.cli.options import Progress
@@ -23,18 +22,22 @@ def perform(jobs: Sequence[Job], *, as_json: bool, quiet: bool, progress: Progre
         seeds = ", ".join(str(job.request.seed) for job in jobs[:9]) + (" ..." if len(jobs) > 9 else "")
         for sentence in (*jobs[0].notes, *jobs[0].adjustments, f"{jobs[0].card.name}, seed {seeds}"):
             screen.say(f"vidgen: {sentence}")
-    with _stoppable() as stop, display(Progress.OFF if quiet else progress) as shown:
-        for result in run(jobs, _listener(stop, shown)):
+    with watching(Progress.OFF if quiet else progress) as (listen, shown):
+        for result in run(jobs, listen):
             shown.pause()
             _report(result, as_json=as_json, quiet=quiet)
 
 
-def _listener(stop: "_Stop", shown: Display) -> Any:
-    def listen(event: Event) -> None:
-        stop.check(event)
-        shown.event(event)
+@contextmanager
+def watching(progress: Progress) -> Iterator[tuple[Callable[[Event], None], Display]]:
+    """While it lasts, a listener that shows progress and lets Ctrl-C stop the work; and where it shows it."""
+    with _stoppable() as stop, display(progress) as shown:
 
-    return listen
+        def listen(event: Event) -> None:
+            stop.check(event)
+            shown.event(event)
+
+        yield listen, shown
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:

@@ -82,7 +82,10 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCard:
-    """What is true of one model. `settings` holds what only its family reads; `defaults` what nobody needs to type."""
+    """What is true of one model. `settings` holds what only its family reads; `defaults` what nobody needs to type.
+
+    `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
+    """
 
     name: str
     family: str
@@ -104,6 +107,7 @@ class ModelCard:
     negative: bool
     sound: bool = False
     loras: bool = True
+    knows: str = ""
     serves: tuple[str, ...] = ()
     defaults: Mapping[str, object]
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -114,3 +118,19 @@ class ModelCard:
             if component.name == name:
                 return component
         raise KeyError(name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TwinPart:
+    """One component of a twin: its class, and the arguments that make it tiny."""
+
+    kind: str
+    arguments: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Twin:
+    """A family in miniature: real classes at tiny size, by the name of the component. Its weights will be random."""
+
+    family: str
+    parts: Mapping[str, TwinPart]

@@ -1,0 +1,57 @@
+"""Twins: every one that we ship, and whatever can be wrong with one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.values import says
+from vidgen.catalog import cards, twins
+from vidgen.core.errors import UsageRefused
+
+
+@pytest.mark.parametrize("family", twins.twins())
+def test_every_shipped_twin_has_exactly_the_components_of_the_cards_that_it_stands_for(family: str) -> None:
+    parts = {name: part.kind for name, part in twins.twin(family).parts.items()}
+    served = [card for card in cards.cards().values() if card.family == family and card.serves]
+    assert served
+    for card in served:
+        assert {component.name: component.kind for component in card.components} == parts
+
+
+def test_a_twin_is_its_classes_and_their_arguments() -> None:
+    found = twins.twin("ltx")
+    assert found.family == "ltx"
+    assert found.parts["transformer"].kind == "LTXVideoTransformer3DModel"
+    assert found.parts["transformer"].arguments["num_layers"] == 2
+    assert found.parts["scheduler"].arguments == {}
+
+
+def test_an_unknown_family_is_refused_with_the_nearest_and_all() -> None:
+    with pytest.raises(UsageRefused) as refused:
+        twins.twin("lxt")
+    says(refused, 2, "no family 'lxt' has a twin; did you mean ltx?", "these have one: ltx")
+
+
+def test_a_folder_of_families_adds_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("added/twins").mkdir(parents=True)
+    Path("added/twins/sketch.toml").write_text('[pen]\nkind = "Pen"\nwidth = 3\n')
+    monkeypatch.setenv("VIDGEN_FAMILIES", "added")
+    assert sorted(twins.twins()) == ["ltx", "sketch"]
+    assert twins.twin("sketch").parts["pen"].arguments == {"width": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[pen]\nwidth = 3\n", ("sketch.toml [pen]: kind is missing", "type str")),
+        ("[pen]\nkind = 3\n", ("sketch.toml [pen]: kind = 3", "type str")),
+        ('pen = "Pen"\n', ("sketch.toml: pen is not a component", "write [pen]")),
+        ("[pen", ("sketch.toml is not valid TOML",)),
+    ],
+)
+def test_a_twin_with_a_fault_is_refused_by_file_and_key(text: str, said: tuple[str, ...]) -> None:
+    path = Path("sketch.toml")
+    path.write_text(text)
+    with pytest.raises(UsageRefused) as refused:
+        twins.read(path)
+    says(refused, 2, *said)

@@ -1,0 +1,40 @@
+"""Twins of families: TOML files in `models/twins/`, and in `twins/` of each folder that VIDGEN_FAMILIES names.
+
+A twin's file name is its family's. Each table is a component: its class as `kind`, and that class's own arguments.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vidgen.catalog.cards import folders
+from vidgen.catalog.tables import Table, load
+from vidgen.core.card import Twin, TwinPart
+from vidgen.core.errors import UsageRefused
+from vidgen.core.words import nearest
+
+
+def twins() -> Mapping[str, Path]:
+    """The families that have a twin, and the file that describes it."""
+    return {path.stem: path for folder in folders() for path in sorted((folder / "twins").glob("*.toml"))}
+
+
+def twin(family: str) -> Twin:
+    """The twin of `family`; UsageRefused with those that there are."""
+    known = twins()
+    if family not in known:
+        said = f"no family {family!r} has a twin{nearest(family, known)}"
+        raise UsageRefused(said, f"these have one: {', '.join(sorted(known))}")
+    return read(known[family])
+
+
+def read(path: Path) -> Twin:
+    """One twin; UsageRefused with the file and the key when something is wrong with it."""
+    tables = {name: Table(_table(name, values, path), f"{path} [{name}]") for name, values in load(path).items()}
+    parts = {name: TwinPart(kind=table.take("kind", str), arguments=table.rest()) for name, table in tables.items()}
+    return Twin(family=path.stem, parts=parts)
+
+
+def _table(name: str, values: object, path: Path) -> dict[str, object]:
+    if not isinstance(values, dict):
+        raise UsageRefused(f"{path}: {name} is not a component", f"write [{name}], and its kind under it")
+    return values
