@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo check test bench docs clean
+.PHONY: help setup demo check test bench docs pocket-train pocket-eval clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,14 @@ test: check ## everything but the slow tests
 
 bench: $(READY) ## time and memory beside the peers, into docs/measurements/bench.md
 	$(BIN)/python -m tools.bench
+
+pocket-train: $(READY) ## train the built-in model further, in build/pocket; hours; goes on where it was stopped
+	nice -n 19 $(BIN)/python -m tools.pocket.train --work build/pocket
+	$(BIN)/python -m tools.pocket.export --checkpoint build/pocket --to build/pocket/export
+
+pocket-eval: $(READY) ## examine the built-in model: the tables of docs/pocket.md
+	$(BIN)/python -m tools.pocket.evaluate --folder vidgen/pocket
+	$(BIN)/python -m tools.pocket.precisions
 
 docs: $(READY) ## write the generated documents again
 	$(BIN)/python -m tools.docs

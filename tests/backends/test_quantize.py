@@ -1,5 +1,7 @@
 """Quantized weights: as small as the plan says, near the whole ones, and quantized once."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -126,3 +128,11 @@ def test_a_disk_without_room_keeps_nothing_and_the_clip_is_the_same(
     monkeypatch.setattr(quantize, "SPARE", 2**60)
     assert (film(pocket(Precision.INT8)) == whole).all()
     assert list(kept.iterdir()) == []
+
+
+def test_it_all_happens_without_a_word(kept: Path) -> None:
+    words = ["t2v", "a red circle", "--size", "32x32", "--frames", "5", "--steps", "1", "--precision", "int8", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vidgen", *words, "-o", "x.mp4"], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("x.mp4\n", "")

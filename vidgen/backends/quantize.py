@@ -29,6 +29,8 @@ SCHEMES = {
 }
 """What torchao calls them."""
 
+SAFETENSORS = "torchao.prototype.safetensors.safetensors_support"
+
 SPARE = 10 * 2**30
 """Bytes that keeping a component must leave free on the disk."""
 
@@ -74,6 +76,7 @@ def _bring_torchao() -> None:
     importlib.import_module(DYNAMO)  # it would be asked for in the midst of torchao's own imports
     with quiet.quickly([name for name in HIDDEN if name != "torchao"]):
         importlib.import_module("torchao.quantization")
+        importlib.import_module(SAFETENSORS)
 
 
 def _key(folder: Path, precision: Precision) -> str:
@@ -87,7 +90,7 @@ def _key(folder: Path, precision: Precision) -> str:
 
 def _taken(kept: Path, skeleton: Make) -> torch.nn.Module | None:
     """The component as it was kept; None when it was not, or not whole."""
-    support = importlib.import_module("torchao.prototype.safetensors.safetensors_support")
+    support = importlib.import_module(SAFETENSORS)
     try:
         with safe_open(kept, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -106,7 +109,7 @@ def _taken(kept: Path, skeleton: Make) -> torch.nn.Module | None:
 
 def _keep(part: torch.nn.Module, kept: Path) -> None:
     """Write the component whole or not at all; a disk that is full or read-only costs time the next time, no more."""
-    support = importlib.import_module("torchao.prototype.safetensors.safetensors_support")
+    support = importlib.import_module(SAFETENSORS)
     tensors, facts = support.flatten_tensor_state_dict(_untied(part.state_dict()))
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
