@@ -26,7 +26,7 @@ check: $(READY) ## style and types, in seconds
 	$(BIN)/mypy
 
 test: check ## everything but the slow tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 bench: $(READY) ## time and memory beside the peers, into docs/measurements/bench.md
 	$(BIN)/python -m tools.bench
