@@ -5,14 +5,17 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from vidgen.core.errors import UsageRefused
 from vidgen.core.machine import Device, Machine
 
 GIB = 2**30
+MOST_GIB = 100_000
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 
@@ -30,6 +33,24 @@ def machine() -> Machine:
         ram_gib=ram_gib(),
         cores=cores(),
     )
+
+
+def imagined(*, vram_gib: float | None = None, ram_gib: float | None = None) -> Machine:
+    """This machine with another memory: `vram_gib` gives it a CUDA card, 0 takes its card away.
+
+    Refuses (exit 2) what no machine has.
+    """
+    for name, gib in (("--vram", vram_gib), ("--ram", ram_gib)):
+        if gib is not None and not 0 <= gib <= MOST_GIB:
+            raise UsageRefused(f"{name} {gib:g} is no size of a memory in GiB", f"write {name} 24")
+    found = machine()
+    if ram_gib is not None:
+        found = replace(found, ram_gib=ram_gib)
+    if vram_gib is None:
+        return found
+    if not vram_gib:
+        return replace(found, device=Device.CPU, name=processor(), vram_gib=0.0)
+    return replace(found, device=Device.CUDA, name=f"a card of {vram_gib:g} GiB", vram_gib=vram_gib)
 
 
 def cuda_card() -> Machine | None:

@@ -54,6 +54,29 @@ def test_a_plan_in_words_names_canvas_phases_and_what_is_missing(vidgen: ANSWER)
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("memory", "rung"),
+    [
+        (["--vram", "80"], "bf16, everything resident"),
+        (["--vram", "24"], "bf16, everything resident"),
+        (["--vram", "12"], "bf16, one phase at a time"),
+        (["--vram", "8"], "int8, one phase at a time"),
+        (["--vram", "0", "--ram", "200"], "fp32, everything resident"),
+        (["--vram", "0", "--ram", "11"], "bf16, one phase at a time"),
+    ],
+)
+def test_a_plan_for_a_machine_that_one_does_not_have(memory: list[str], rung: str, vidgen: ANSWER) -> None:
+    assert f"{rung}\n" in vidgen(*PLANNED, *memory).out
+
+
+def test_a_plan_for_a_machine_that_is_too_small_says_what_it_would_take(vidgen: ANSWER) -> None:
+    answer = vidgen(*PLANNED, "--vram", "5")
+    assert (answer.code, "int8, one phase at a time, decoding in tiles: needs" in answer.err) == (5, True)
+    for wrong in ("-1", "nan", "1e9"):
+        answer = vidgen(*PLANNED, f"--vram={wrong}")
+        assert (answer.code, "is no size of a memory" in answer.err) == (2, True)
+
+
 def test_a_dry_run_is_the_plan_and_makes_nothing(vidgen: ANSWER) -> None:
     asked = ["t2v", "a red circle", "--seed", "3", "-o", "x.mp4"]
     assert vidgen(*asked, "--dry-run").out == vidgen("plan", *asked).out

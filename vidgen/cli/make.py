@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidgen import probe
 from vidgen.cli import screen
 from vidgen.cli.options import RUN, Progress, shared
 from vidgen.cli.plans import as_data, show
@@ -28,6 +29,17 @@ At = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and stop.", rich_help_panel=RUN)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=RUN)]
 How = Annotated[Progress, typer.Option(help="How progress is shown.", rich_help_panel=RUN)]
+
+Vram = Annotated[
+    float | None,
+    typer.Option(
+        "--vram", help="Plan for a machine with a CUDA card of so many GiB.", metavar="GIB", rich_help_panel=RUN
+    ),
+]
+Ram = Annotated[
+    float | None,
+    typer.Option("--ram", help="Plan for a machine with so many GiB of RAM.", metavar="GIB", rich_help_panel=RUN),
+]
 
 making = typer.Typer()
 planning = typer.Typer(help="Say everything that would happen, and do nothing.", no_args_is_help=True)
@@ -93,14 +105,14 @@ def keyframe(
 @planning.command(
     "t2v",
     epilog=example(
-        'vidgen plan t2v "a red circle" --model ltx-video-2b',
+        'vidgen plan t2v "a red circle" --model ltx-video-2b --vram 8',
         'vidgen plan t2v "a red circle" --size 100x60 --frames 20 --json',
     ),
 )
 @shared
-def plan_t2v(prompt: Prompt = "", **given: Any) -> None:
+def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, **given: Any) -> None:
     """What `vidgen t2v` would do."""
-    _plan(Mode.T2V, prompt, **given)
+    _plan(Mode.T2V, prompt, vram, ram, **given)
 
 
 @planning.command(
@@ -108,9 +120,9 @@ def plan_t2v(prompt: Prompt = "", **given: Any) -> None:
     epilog=example('vidgen plan i2v first.png "a red circle"', 'vidgen plan i2v first.png "a red circle" --json'),
 )
 @shared
-def plan_i2v(image: Picture, prompt: Prompt = "", **given: Any) -> None:
+def plan_i2v(image: Picture, prompt: Prompt = "", vram: Vram = None, ram: Ram = None, **given: Any) -> None:
     """What `vidgen i2v` would do."""
-    _plan(Mode.I2V, prompt, picture=image, **given)
+    _plan(Mode.I2V, prompt, vram, ram, picture=image, **given)
 
 
 @planning.command(
@@ -121,9 +133,9 @@ def plan_i2v(image: Picture, prompt: Prompt = "", **given: Any) -> None:
     ),
 )
 @shared
-def plan_keyframe(prompt: Prompt = "", at: At = None, **given: Any) -> None:
+def plan_keyframe(prompt: Prompt = "", at: At = None, vram: Vram = None, ram: Ram = None, **given: Any) -> None:
     """What `vidgen keyframe` would do."""
-    _plan(Mode.KEYFRAME, prompt, at=at or (), **given)
+    _plan(Mode.KEYFRAME, prompt, vram, ram, at=at or (), **given)
 
 
 def _make(mode: Mode, prompt: str, *, dry_run: bool, quiet: bool, progress: Progress, **given: Any) -> None:
@@ -137,9 +149,10 @@ def _make(mode: Mode, prompt: str, *, dry_run: bool, quiet: bool, progress: Prog
         perform(jobs, as_json=as_json, quiet=quiet, progress=progress)
 
 
-def _plan(mode: Mode, prompt: str, **given: Any) -> None:
+def _plan(mode: Mode, prompt: str, vram: float | None, ram: float | None, **given: Any) -> None:
     as_json = given.pop("json")
-    _print_plan(_jobs(mode, prompt, **given), as_json=as_json)
+    machine = probe.imagined(vram_gib=vram, ram_gib=ram)
+    _print_plan(_jobs(mode, prompt, machine=machine, **given), as_json=as_json)
 
 
 def _print_plan(jobs: Sequence[Job], *, as_json: bool) -> None:
