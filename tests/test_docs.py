@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ANSWER
+from tests.left import leave
 from tests.media.drawn import shape, write
 from tools import docs
 
@@ -48,6 +49,8 @@ def test_every_example_in_the_documents_runs(page: str, line: str, vidgen: ANSWE
     if words[0] == "diff":
         for name in words[1:3]:
             write(Path(name), shape())
+    if words[0] in {"resume", "decode"}:
+        leave(Path(words[1]))
     if words[0] in {"t2v", "i2v", "keyframe"}:
         elsewhere = any(word.startswith("ltx-video") for word in words)
         words = ["plan", *words] if elsewhere else [*words, "--steps", "1"]

@@ -22,7 +22,7 @@ class Sketch:
     def encode(self, jobs):
         return [{"length": torch.tensor([len(job.request.prompt)])} for job in jobs]
 
-    def denoise(self, job, conditioning, pictures, step):
+    def denoise(self, job, conditioning, pictures, step, since=None):
         for done in range(job.request.steps):
             step(done + 1, job.request.steps)
         noise = torch.rand(3, generator=torch.Generator("cpu").manual_seed(job.request.seed))
@@ -112,6 +112,20 @@ def test_it_runs_with_its_sound_as_long_as_its_picture(families: dict[str, str])
     facts = inspect(Path("x-1.mp4"))
     assert (facts.frames, facts.width, facts.height, float(facts.fps), facts.sound) == (7, 50, 42, 10.0, "aac")
     assert facts.sound_seconds == pytest.approx(0.7, abs=0.1)
+
+
+def test_silence_and_stillness_are_said_and_recorded_and_the_clip_stands(families: dict[str, str]) -> None:
+    module = Path(families["VIDGEN_FAMILIES"]) / "sketch.py"
+    module.write_text(module.read_text().replace("/ 2,", "* 0,").replace("9 * number", "90"))
+    done = _vidgen(families, "t2v", "a hum", "--model", "sketch", "--seed", "1", "-o", "x.mp4")
+    said = [
+        "the sound is silent",
+        "11 of 11 frames are of one colour",
+        "the picture does not move: all 11 frames show the same",
+    ]
+    assert (done.returncode, done.stdout) == (0, "x.mp4\n")
+    assert [line for line in done.stderr.splitlines() if "x.mp4" in line] == [f"vidgen: x.mp4: {one}" for one in said]
+    assert json.loads(Path("x.mp4.json").read_text())["adjustments"] == said
 
 
 def test_sound_can_be_left_out(families: dict[str, str]) -> None:

@@ -70,7 +70,14 @@ def test_events_tell_every_step_and_frame() -> None:
     list(vidgen.run(vidgen.prepare("t2v", output="x.mkv", **ASKED), events.append))
     assert [event.done for event in events if event.phase == "denoise"] == [0, 1, 2]
     assert [event.done for event in events if event.phase == "decode"] == list(range(18))
-    assert list(dict.fromkeys(event.phase for event in events)) == ["load", "encode", "denoise", "decode"]
+    assert list(dict.fromkeys(event.phase for event in events)) == [
+        "load",
+        "encode",
+        "denoise",
+        "decode",
+        "check",
+        "deliver",
+    ]
 
 
 def _stop_in(phase: str, done: int) -> Any:
@@ -81,9 +88,22 @@ def _stop_in(phase: str, done: int) -> Any:
     return listen
 
 
-def test_a_stop_while_denoising_leaves_nothing() -> None:
+def test_a_stop_while_denoising_keeps_the_step_just_done_and_the_same_request_goes_on() -> None:
     with pytest.raises(Stopped):
         list(vidgen.run(vidgen.prepare("t2v", output="x.mkv", **ASKED), _stop_in("denoise", 1)))
+    assert not Path("x.mkv").exists()
+    [job] = vidgen.prepare("t2v", output="x.mkv", **ASKED)
+    assert job.notes == ("going on with seed 3 from step 1 of 2",)
+    events: list[Event] = []
+    list(vidgen.run([job], events.append))
+    assert [event.done for event in events if event.phase == "denoise"] == [1, 2]
+    assert "encode" not in {event.phase for event in events}
+    assert sorted(path.name for path in Path().iterdir()) == ["x.mkv", "x.mkv.json"]
+
+
+def test_a_stop_before_anything_is_done_leaves_nothing() -> None:
+    with pytest.raises(Stopped):
+        list(vidgen.run(vidgen.prepare("t2v", output="x.mkv", **ASKED), _stop_in("encode", 1)))
     assert list(Path().iterdir()) == []
 
 

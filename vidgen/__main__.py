@@ -1,11 +1,13 @@
 """`python -m vidgen`, and the `vidgen` command."""
 
 import gc
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and end the process with its documented exit code."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # until a run has its own way to stop
     from vidgen.cli.app import start
 
     code = start(sys.argv[1:])

@@ -21,7 +21,8 @@ from vidgen.hub import command
 from vidgen.media import clip, pictures, record, sound
 from vidgen.media.account import account
 from vidgen.prepare import prepare
-from vidgen.studio.part import CONDITIONING, LATENTS, Part, part
+from vidgen.studio.checkpoints import Checkpoints
+from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, Part, part
 
 __all__ = ["prepare", "run"]
 
@@ -42,8 +43,8 @@ class _Shot:
 def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterator[Result]:
     """Make every clip, and give each result as soon as its file stands at its place.
 
-    Raises a `Refusal` (see `vidgen.core.errors`) with nothing half-written: what was finished stays, and finished
-    latents are found again by the same request.
+    Raises a `Refusal` (see `vidgen.core.errors`) with nothing half-written: what was finished stays, and the same
+    request goes on from the last artefact: a step that was kept, or finished latents.
     """
     jobs = list(jobs)
     for job in jobs:
@@ -59,11 +60,11 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
 def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
     """All clips of one model on one rung: encode all, denoise all, then decode and deliver one after the other."""
     with ExitStack() as claims:
-        shots = [_Shot(job=job, part=claims.enter_context(part(job))) for job in jobs]
+        shots = [_Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener)))) for job in jobs]
         listener(Event(phase="load", clips=len(shots)))
         with opened(jobs[0]) as backend:
             undone = [shot for shot in shots if not shot.part.has(LATENTS)]
-            _encode(backend, undone, listener)
+            _encode(backend, [shot for shot in undone if not shot.part.has(CONDITIONING)], listener)
             for number, shot in enumerate(undone):
                 _denoise(backend, shot, _numbered(listener, number, len(undone)))
             for number, shot in enumerate(shots):
@@ -81,8 +82,9 @@ def _encode(backend: Backend, shots: Sequence[_Shot], listener: Listener) -> Non
 
 
 def _denoise(backend: Backend, shot: _Shot, listener: Listener) -> None:
-    request, canvas = shot.job.request, shot.job.canvas
-    listener(Event(phase="denoise", total=request.steps))
+    request, canvas, kept = shot.job.request, shot.job.canvas, Checkpoints(shot.part.folder, shot.job.checkpoint_every)
+    since = kept.latest()
+    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=request.steps))
     with _measured("denoise", [shot]):
         images = [
             pictures.fitted(
@@ -99,9 +101,11 @@ def _denoise(backend: Backend, shot: _Shot, listener: Listener) -> None:
             shot.job,
             shot.part.load(CONDITIONING),
             images,
-            lambda done, total: listener(Event(phase="denoise", done=done, total=total)),
+            kept.stepping(lambda done, total: listener(Event(phase="denoise", done=done, total=total))),
+            since,
         )
         shot.part.save(LATENTS, latents)
+        shot.part.forget(CHECKPOINT)
 
 
 def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:
@@ -109,11 +113,12 @@ def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:
     job, request, made = shot.job, shot.job.request, shot.part
     listener(Event(phase="decode", total=request.frames))
     shape = clip.Shape(width=request.width, height=request.height, frames=request.frames, fps=request.fps)
-    style = clip.Style(codec=request.codec, crf=request.crf)
+    style, found = clip.Style(codec=request.codec, crf=request.crf), list[str]()
     with _measured("decode", [shot]):
         film = backend.decode(job, made.load(LATENTS))
         if film.samples is not None and request.sound:
             sound.write(film.samples, film.rate, made.sound, seconds=request.seconds)
+            found += sound.remarks(film.samples)
         clip.write(
             film.frames,
             made.film,
@@ -122,10 +127,15 @@ def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:
             sound=made.sound if made.sound.is_file() else None,
             progress=lambda done: listener(Event(phase="decode", done=done, total=request.frames)),
         )
-    clip.check(made.film, shape, style)
+    listener(Event(phase="check"))
+    found += clip.check(made.film, shape, style)
+    for sentence in found:
+        listener(Event(phase="check", note=f"{request.output}: {sentence}"))
+    shot.job = job = replace(job, adjustments=(*job.adjustments, *found))
     text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib)
     record.embed(made.film, text)
-    made.deliver(overwrite=job.overwrite)
+    listener(Event(phase="deliver"))
+    made.deliver(overwrite=job.overwrite, keep=job.keep_latents)
     record.write_sidecar(request.output, text)
     return _result(shot)
 
@@ -145,6 +155,12 @@ class _measured:  # noqa: N801 - reads as `with _measured("decode", shots)`
         for shot in self._shots:
             shot.seconds[self._phase] = round(seconds / len(self._shots), 3)
             shot.peak_gib[self._phase] = round(probe.peak_gib(shot.job.plan.machine.device), 3)
+
+
+def _waiting(job: Job, listener: Listener) -> Callable[[], None]:
+    return lambda: listener(
+        Event(phase="load", note=f"waiting for another vidgen, which is making {job.request.output}")
+    )
 
 
 def _numbered(listener: Listener, number: int, total: int) -> Listener:

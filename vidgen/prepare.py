@@ -19,6 +19,7 @@ from vidgen.media import containers, pictures
 from vidgen.planning import planner
 from vidgen.planning.check import check
 from vidgen.planning.settle import BUILT_IN, Subject, settle
+from vidgen.studio import artefacts, asked, part
 from vidgen.studio.outputs import Place, places
 
 MOST_NAMED = 5
@@ -28,7 +29,7 @@ LONGEST_NAMED = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Brief:
+class Brief:
     """What was typed, parsed, before a model is chosen."""
 
     subject: Subject
@@ -46,10 +47,13 @@ def prepare(
     lora: Sequence[str | Lora] = (),
     overwrite: bool = False,
     skip_existing: bool = False,
+    wait: bool = False,
+    checkpoint_every: int = 0,
+    keep_latents: bool = False,
     machine: Machine | None = None,
     **typed: Any,
 ) -> list[Job]:
-    """One job for each seed, with every decision taken.
+    """One job for each seed, with every decision taken. A clip that was left unfinished is gone on with.
 
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
     (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
@@ -59,19 +63,22 @@ def prepare(
     """
     if overwrite and skip_existing:
         raise UsageRefused("both overwrite and skip-existing are given", "give one of them")
-    brief = _Brief(
+    brief = Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
-        layers=_layers(typed),
+        layers=layered(typed),
         machine=machine or probe.machine(),
         fresh_seed=secrets.randbelow(2**32),
     )
     name, _ = settings.first(brief.layers, "model", "auto")
-    jobs = _auto(brief) if name == "auto" else list(_jobs(brief, cards.card(str(name))))
+    jobs = _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
+    jobs = [replace(job, wait=wait, checkpoint_every=checkpoint_every, keep_latents=keep_latents) for job in jobs]
     chosen = any("output" in layer for layer in brief.layers.values())
-    return _placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
+    ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
+    return [_found(job, brief) for job in ready]
 
 
-def _layers(typed: Mapping[str, Any]) -> settings.Layers:
+def layered(typed: Mapping[str, Any]) -> settings.Layers:
+    """What was typed over every other place that settings come from; an unknown setting is refused (exit 2)."""
     for key in typed:
         if key not in words.SETTINGS:
             raise UsageRefused(f"unknown setting {key!r}{words.nearest(key, words.SETTINGS)}", "remove it or mend it")
@@ -96,20 +103,20 @@ def _subject(
     return Subject(mode=mode, prompt=prompt, at=marks, loras=loras)
 
 
-def _auto(brief: _Brief) -> list[Job]:
+def _auto(brief: Brief) -> list[Job]:
     """Jobs for the best model that is here and fits, else for the built-in one, which says so."""
     real = [card for card in cards.cards().values() if card.repository and brief.subject.mode in card.ways]
     for card in real:
         if not hub.find(card).missing and _fits(brief, card):
-            return list(_jobs(brief, card))
+            return list(decided(brief, card))
     fitting = (card for card in real if _fits(brief, card))
     wanted = next(fitting, min(real, key=lambda card: sum(part.parameters for part in card.components)))
     why = "no model is downloaded" if all(hub.find(card).missing for card in real) else "no downloaded model fits"
     note = f"{why}: using {cards.BUILT_IN}, the built-in toy; for a real one: {hub.command(wanted)}"
-    return [replace(job, notes=(note,)) for job in _jobs(brief, cards.card(cards.BUILT_IN))]
+    return [replace(job, notes=(note,)) for job in decided(brief, cards.card(cards.BUILT_IN))]
 
 
-def _fits(brief: _Brief, card: ModelCard) -> bool:
+def _fits(brief: Brief, card: ModelCard) -> bool:
     """Whether `card` could serve the brief on its machine."""
     try:
         requests, _ = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
@@ -120,7 +127,7 @@ def _fits(brief: _Brief, card: ModelCard) -> bool:
     return True
 
 
-def _jobs(brief: _Brief, card: ModelCard) -> Iterator[Job]:
+def decided(brief: Brief, card: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     requests, origins = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
     canvas, adjustments = check(requests[0], card)
@@ -138,6 +145,26 @@ def _jobs(brief: _Brief, card: ModelCard) -> Iterator[Job]:
             settings=tuple(_own(setting, request) for setting in origins),
             adjustments=tuple(notes),
         )
+
+
+def _found(job: Job, brief: Brief) -> Job:
+    """The job, with a note where it goes on from. Where nobody gave a seed, an unfinished clip's is taken up."""
+    if job.skip:
+        return job
+    if job.request.seed == brief.fresh_seed:
+        left = next((one for one in asked.unfinished(job) if part.idle(one.folder)), None)
+        if left:
+            request = replace(job.request, seed=int(left.settings["seed"]), output=left.output)
+            own = tuple(_own(setting, request) for setting in job.settings)
+            job = replace(job, request=request, settings=own)
+    return noted(job, part.folder_of(job)) if part.begun(job) else job
+
+
+def noted(job: Job, folder: Path) -> Job:
+    """The job, with a note that says where in `folder` it goes on from, if it does."""
+    standing = artefacts.standing(folder, job.request.steps)
+    note = f"going on with seed {job.request.seed} from {standing}"
+    return replace(job, notes=(*job.notes, note)) if standing else job
 
 
 def _own(setting: Setting, request: Request) -> Setting:
@@ -184,7 +211,8 @@ def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
     yield f"{said}; for anything else: vidgen models"
 
 
-def _placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:
+def placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:
+    """The jobs with a place each, proved writable; `chosen`: the user said where."""
     found = places(
         [job.request for job in jobs],
         chosen=chosen,

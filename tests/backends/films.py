@@ -24,12 +24,14 @@ MODULES = {
 }
 
 
-def split(job: Job, pictures: Sequence[Image] = (), step: Step = lambda done, total: None) -> np.ndarray[Any, Any]:
+def split(
+    job: Job, pictures: Sequence[Image] = (), step: Step = lambda done, total, state=None: None
+) -> np.ndarray[Any, Any]:
     """The frames, each verb by a backend of its own and each artefact through a file."""
     with _fresh(job) as backend:
-        conditioning = _through_disk(backend.encode([job])[0])
+        conditioning = through_disk(backend.encode([job])[0])
     with _fresh(job) as backend:
-        latents = _through_disk(backend.denoise(job, conditioning, pictures, step))
+        latents = through_disk(backend.denoise(job, conditioning, pictures, step))
     with _fresh(job) as backend:
         return np.stack(list(backend.decode(job, latents).frames))
 
@@ -37,7 +39,7 @@ def split(job: Job, pictures: Sequence[Image] = (), step: Step = lambda done, to
 def straight(backend: Backend, job: Job, pictures: Sequence[Image] = ()) -> np.ndarray[Any, Any]:
     """The frames, all by one backend."""
     conditioning = backend.encode([job])[0]
-    latents = backend.denoise(job, conditioning, pictures, lambda done, total: None)
+    latents = backend.denoise(job, conditioning, pictures, lambda done, total, state=None: None)
     return np.stack(list(backend.decode(job, latents).frames))
 
 
@@ -111,7 +113,8 @@ class _fresh:  # noqa: N801 - reads as `with _fresh(job) as backend`
         self._backend.close()
 
 
-def _through_disk(tensors: Tensors) -> Tensors:
+def through_disk(tensors: Tensors) -> Tensors:
+    """The tensors as a file gives them back."""
     file = Path("artefact.safetensors")
     save_file(dict(tensors), file)
     loaded: Tensors = load_file(file)

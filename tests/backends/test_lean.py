@@ -16,7 +16,7 @@ from tests import twins
 from vidgen.backends import ltx
 job = twins.job(twins.card(Path(sys.argv[1])))
 backend = ltx.open(job)
-latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total: None)
+latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total, state=None: None)
 list(backend.decode(job, latents).frames)
 without = ["torch._dynamo" in sys.modules, "torch.distributed.tensor" in sys.modules]
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests import twins
 from tests.backends import films
 from vidgen.backends import ltx
+from vidgen.backends.port import State
 from vidgen.backends.quiet import quickly
 from vidgen.core.errors import ChecksFailed, Stopped, UsageRefused, WeightsRefused
 from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
@@ -69,7 +70,7 @@ def test_a_distilled_model_keeps_its_timesteps_in_every_mode(timed: Path, mode: 
     job = twins.job(card, mode, guidance_scale=1.0, steps=4, keyframes=keyframes)
     same(job, seeds)
     pictures = [twins.picture(64, 32, seed) for seed in seeds]
-    films.split(job, pictures, lambda index, total: done.append((index, total)))
+    films.split(job, pictures, lambda index, total, state=None: done.append((index, total)))
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -145,7 +146,7 @@ def test_every_argument_is_said(twin: Path, mode: Mode, pictures: int, monkeypat
     with pytest.raises(Stopped):
         backend.encode([job])
     with pytest.raises(Stopped):
-        backend.denoise(job, conditioning, [twins.picture(64, 32)] * pictures, lambda done, total: None)
+        backend.denoise(job, conditioning, [twins.picture(64, 32)] * pictures, lambda done, total, state=None: None)
     for wanted, given in said.values():
         assert set(wanted) - {"self"} == set(given)
 
@@ -167,7 +168,7 @@ def _recorded(
 def test_stopping_stops_at_once(twin: Path) -> None:
     done: list[int] = []
 
-    def step(index: int, total: int) -> None:
+    def step(index: int, total: int, state: State | None = None) -> None:
         done.append(index)
         if index == 2:
             raise Stopped("stopped", "")

@@ -35,7 +35,7 @@ def pocket(precision: Precision) -> Job:
 def film(job: Job) -> Any:
     backend = ltx.open(job)
     try:
-        latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total: None)
+        latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total, state=None, /: None)
         return np.stack(list(backend.decode(job, latents).frames))
     finally:
         backend.close()

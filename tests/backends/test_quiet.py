@@ -21,7 +21,7 @@ jobs = [twins.job(card), twins.job(card, loras=[Lora(path=Path(sys.argv[2]))]), 
 seen = []
 for job in jobs:
     backend = ltx.open(job)
-    latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total: None)
+    latents = backend.denoise(job, backend.encode([job])[0], [], lambda done, total, state=None: None)
     pixels = sum(int(frame.sum()) for frame in backend.decode(job, latents).frames)
     seen.append([pixels, [name for name in ("bitsandbytes", "torchao", "peft") if name in sys.modules]])
 from importlib.util import find_spec

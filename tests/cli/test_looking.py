@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ANSWER
+from tests.left import leave
 from tests.media.drawn import shape, write
 from tools.docs import examples
 
@@ -133,6 +134,8 @@ def test_every_example_in_the_help_runs(command: str, words: str, vidgen: ANSWER
     if command == "vidgen diff":
         for name in ("golden.mp4", "circle.mp4"):
             write(Path(name), shape())
+    if command in {"vidgen resume", "vidgen decode"}:
+        leave(Path(shlex.split(words)[2]))
     made = command in {"vidgen t2v", "vidgen i2v", "vidgen keyframe", "vidgen"} and "models" not in words
     answer = vidgen(*shlex.split(words)[1:], *(["--steps", "1"] if made else []))
     assert answer.code == 0, answer.err

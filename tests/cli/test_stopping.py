@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,22 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ANSWER
+
 COMMAND = [sys.executable, "-m", "vidgen"]
 LONG = [*COMMAND, "t2v", "a red circle", "--steps", "1000", "--progress", "json", "-o", "x.mp4"]
 
 
-def _until_denoising(process: "subprocess.Popen[str]") -> None:
+def _until(process: "subprocess.Popen[str]", phase: str, done: int = 0) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("{") and json.loads(line)["phase"] == "denoise":
+        if line.startswith("{") and (event := json.loads(line))["phase"] == phase and event["done"] >= done:
             return
-    raise AssertionError("it never began to denoise")
+    raise AssertionError(f"it never came to {phase}")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_at_the_next_step_and_leaves_nothing(number: int, code: int) -> None:
+def test_a_signal_stops_at_the_next_step_and_keeps_it(number: int, code: int, vidgen: ANSWER) -> None:
     with subprocess.Popen(LONG, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        _until_denoising(process)
+        _until(process, "denoise", 2)
         process.send_signal(number)
         began = time.monotonic()
         out, err = process.communicate(timeout=60)
@@ -33,7 +36,55 @@ def test_a_signal_stops_at_the_next_step_and_leaves_nothing(number: int, code: i
     assert time.monotonic() - began < 20
     assert "stopping after this step" in err
     assert "Traceback" not in err
-    assert list(Path().iterdir()) == []
+    assert [path.name for path in Path().iterdir()] == ["x.mp4.part"]
+    again = vidgen("plan", "t2v", "a red circle", "--steps", "1000", "-o", "x.mp4")
+    assert re.search(r"going on with seed \d+ from step [2-9] of 1000", again.out)
+
+
+@pytest.mark.parametrize(
+    ("phase", "done", "number"),
+    [
+        ("load", 0, signal.SIGTERM),
+        ("encode", 0, signal.SIGINT),
+        ("denoise", 0, signal.SIGTERM),
+        ("denoise", 2, signal.SIGINT),
+        ("decode", 0, signal.SIGINT),
+        ("check", 0, signal.SIGTERM),
+    ],
+)
+def test_every_phase_stops_within_two_seconds(phase: str, done: int, number: int) -> None:
+    """The best of three, as a machine may be busy with other things."""
+    took = [_seconds_to_stop(phase, done, number)]
+    while min(took) >= 2 and len(took) < 3:
+        took.append(_seconds_to_stop(phase, done, number))
+    sys.stderr.write(f"{phase} {done}: {took}\n")
+    assert min(took) < 2, f"{took} s in {phase}"
+
+
+def _seconds_to_stop(phase: str, done: int, number: int) -> float:
+    """From the signal, sent as soon as `phase` has come so far, to the end of the process."""
+    words = [*COMMAND, "t2v", "a red circle", "--steps", "4", "--progress", "json", "-o", "x.mp4"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _until(process, phase, done)
+        process.send_signal(number)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        took = time.monotonic() - began
+    assert (process.returncode, out) == (128 + number, ""), err
+    assert "Traceback" not in err
+    assert not Path("x.mp4").exists()
+    return took
+
+
+def test_a_second_signal_stops_at_once_and_keeps_what_was_kept() -> None:
+    words = [*LONG, "--checkpoint-every", "1"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _until(process, "denoise", 3)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, "Traceback" in err) == (130, "", False)
+    assert Path("x.mp4.part/checkpoint.safetensors").is_file()
 
 
 def test_a_closed_pipe_is_quiet() -> None:

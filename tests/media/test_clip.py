@@ -197,14 +197,6 @@ def test_a_full_disk_is_a_refusal(folder: Path, suffix: str) -> None:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_black_clip_and_a_frozen_one_fail_their_check(folder: Path) -> None:
-    for name, colour, words in (("black", (0, 0, 0), "is black"), ("frozen", (90, 120, 60), "is frozen")):
-        path = folder / f"{name}.mp4"
-        clip.write(plain(colour, 64, 48, 9), path, shape=shape(), style=clip.Style(), progress=silent)
-        with pytest.raises(ChecksFailed, match=words):
-            clip.check(path, shape(), clip.Style())
-
-
 @pytest.mark.parametrize(
     ("asked", "codec", "words"),
     [

@@ -34,3 +34,8 @@ def test_refusals(folder: Path) -> None:
     assert not list(folder.iterdir())
     with pytest.raises(OutputRefused, match="No such file"):
         sound.write(np.zeros((1, 1), np.float32), 10, folder / "none" / "x.wav", seconds=1)
+
+
+def test_silence_is_noticed_and_quiet_sound_is_not() -> None:
+    assert sound.remarks(np.full((2, 100), 0.0005, np.float32)) == ["the sound is silent"]
+    assert sound.remarks(np.full((2, 100), 0.01, np.float32)) == []

@@ -22,7 +22,8 @@ from vidgen.core.errors import InputRefused, OutputRefused, TryLater
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision, Weights
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
-from vidgen.studio.part import CONDITIONING, LATENTS, NOT_PIXELS, fingerprint, part
+from vidgen.studio.fingerprint import NOT_PIXELS, fingerprint
+from vidgen.studio.part import CONDITIONING, LATENTS, part
 
 FOLDER = Path("clip.mp4.part")
 TENSORS = {"latents": torch.arange(12.0).reshape(3, 4)}
@@ -133,7 +134,7 @@ def test_artefacts_come_back_as_they_were_saved() -> None:
 
 def test_a_delivered_film_stands_at_its_place_and_the_folder_is_gone() -> None:
     Path("clip.mp4").write_bytes(b"old")
-    with part(job()) as made:
+    with part(job(overwrite=True)) as made:
         made.save(LATENTS, TENSORS)
         made.film.write_bytes(b"film")
         assert Path("clip.mp4").read_bytes() == b"old"
@@ -145,7 +146,7 @@ def test_a_delivered_film_stands_at_its_place_and_the_folder_is_gone() -> None:
 def test_a_delivered_folder_of_pictures_takes_the_place_of_the_old_one() -> None:
     Path("frames.png").mkdir()
     Path("frames.png/old.png").touch()
-    with part(job(request(output=Path("frames.png")))) as made:
+    with part(job(request(output=Path("frames.png")), overwrite=True)) as made:
         made.film.mkdir()
         (made.film / "new.png").touch()
         made.deliver(overwrite=True)
@@ -169,7 +170,7 @@ def test_what_has_appeared_at_the_place_is_not_replaced_unasked_and_the_latents_
 def test_a_link_is_replaced_not_followed() -> None:
     Path("precious").write_bytes(b"precious")
     Path("clip.mp4").symlink_to("precious")
-    with part(job()) as made:
+    with part(job(overwrite=True)) as made:
         made.film.write_bytes(b"film")
         made.deliver(overwrite=True)
     assert Path("precious").read_bytes() == b"precious"
@@ -318,3 +319,124 @@ def test_an_artefact_is_whole_whenever_its_writer_is_killed() -> None:
             latents = made.load(LATENTS)["latents"]
             assert latents.shape == (200_000,)
             assert bool((latents == latents[0]).all())
+
+
+def deliver_at_once(name: str, number: int) -> list[bytes]:
+    """What each of several processes, which began together, put at one name; empty for those that were refused."""
+    children, ready = [], [Path(f"ready{one}") for one in range(number)]
+    waits, begins = os.pipe()
+    for one in range(number):
+        child = os.fork()
+        if not child:
+            with part(job(request(seed=one, output=Path(name)))) as made:
+                if name.endswith(".png"):
+                    made.film.mkdir()
+                (made.film / "0001.png" if name.endswith(".png") else made.film).write_bytes(bytes([one]) * 100_000)
+                ready[one].touch()
+                os.close(begins)
+                os.read(waits, 1)  # until the last who could write has closed it
+                try:
+                    made.deliver()
+                    os._exit(0)
+                except OutputRefused as refusal:
+                    os._exit(refusal.exit_code if "exists by now" in refusal.message else 1)
+        children.append(child)
+        while not ready[one].exists():
+            time.sleep(0.001)
+    os.close(begins)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert sorted(codes) == [0, *[6] * (number - 1)]
+    return [bytes([one]) * 100_000 for one, code in enumerate(codes) if code == 0]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "frames.png"])
+def test_of_twenty_different_requests_that_deliver_at_once_one_wins_and_none_is_replaced(name: str) -> None:
+    [won] = deliver_at_once(name, 20)
+    film = Path(name) / "0001.png" if name.endswith(".png") else Path(name)
+    assert film.read_bytes() == won
+
+
+def test_without_links_a_film_is_delivered_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*words: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    with part(job()) as made:
+        made.film.write_bytes(b"film")
+        made.deliver()
+    with part(job(request(output=Path("other.mp4")))) as made:
+        made.film.write_bytes(b"film")
+        Path("other.mp4").write_bytes(b"mine")
+        with pytest.raises(OutputRefused, match="exists by now"):
+            made.deliver()
+    assert (Path("clip.mp4").read_bytes(), Path("other.mp4").read_bytes()) == (b"film", b"mine")
+
+
+def test_who_waits_is_told_once_and_gets_the_folder_when_it_is_free() -> None:
+    child = os.fork()
+    if not child:
+        with part(job()) as made:
+            made.save(CONDITIONING, TENSORS)
+            Path("claimed").touch()
+            time.sleep(60)
+    while not Path("claimed").exists():
+        time.sleep(0.001)
+    told: list[int] = []
+
+    def waiting() -> None:
+        told.append(1)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    with part(job(wait=True), waiting) as made:
+        assert made.has(CONDITIONING)
+    assert told == [1]
+
+
+def test_latents_that_are_kept_stay_beside_the_clip_and_what_is_not_ours_is_left_alone() -> None:
+    for output in ("clip.mp4", "other.mp4"):
+        with part(job(request(output=Path(output)))) as made:
+            made.save(LATENTS, TENSORS)
+            made.film.write_bytes(b"film")
+            if output == "other.mp4":
+                Path("other.mp4.latents").mkdir()
+                Path("other.mp4.latents/mine").touch()
+            made.deliver(keep=True)
+    assert sorted(path.name for path in Path("clip.mp4.latents").iterdir()) == [
+        "claim",
+        "latents.safetensors",
+        "request.json",
+    ]
+    assert [path.name for path in Path("other.mp4.latents").iterdir()] == ["mine"]
+    assert Path("other.mp4.part/latents.safetensors").is_file()
+
+
+def test_artefacts_of_nobody_are_not_taken_for_ours() -> None:
+    fail_with(LATENTS)
+    (FOLDER / "request.json").unlink()
+    with part(job()) as made:
+        assert made.folder != FOLDER
+    assert (FOLDER / "latents.safetensors").is_file()
+
+
+def test_links_in_a_folder_from_elsewhere_are_not_followed() -> None:
+    fail_with(LATENTS)
+    Path("precious").write_bytes(b"precious")
+    for name in ("film.mp4", "sound.wav", "request.json.new", "latents.safetensors.new"):
+        (FOLDER / name).unlink(missing_ok=True)
+        (FOLDER / name).symlink_to(Path("precious").absolute())
+    with part(job()) as made:
+        made.save(LATENTS, TENSORS)
+    (FOLDER / "claim").unlink()
+    (FOLDER / "claim").symlink_to(Path("precious").absolute())
+    with pytest.raises(OutputRefused), part(job()):
+        pytest.fail("a link was locked")
+    assert Path("precious").read_bytes() == b"precious"
+
+
+def test_what_a_killed_process_was_removing_is_swept_away() -> None:
+    Path("clip.mp4.part.77.gone").mkdir()
+    Path("clip.mp4.part.77.gone/claim").touch()
+    with part(job()):
+        pass
+    assert list(Path().glob("*.gone")) == []

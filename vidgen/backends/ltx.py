@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import pipes, pixels, quiet
+from vidgen.backends import onward, pipes, pixels, quiet
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Step, Tensors
 from vidgen.core.card import Phase
@@ -102,13 +102,19 @@ class Ltx:
         embedded: dict[tuple[str, int], Mapping[str, torch.Tensor]] = {}
         return [self._conditioning(job, embedded) for job in jobs]
 
-    def denoise(self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step) -> Tensors:
+    def denoise(
+        self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step, since: Tensors | None = None
+    ) -> Tensors:
         """Normalised latents (1, channels, frames, height, width), float32, and the state of the generator."""
         route, pipe = _route(job), self._drawing_pipe(job)
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
-        with pipes.wearing(pipe, job.request.loras), pipes.seeded(job.request.seed):
+        with (
+            pipes.wearing(pipe, job.request.loras),
+            pipes.seeded(job.request.seed),
+            onward.stepping(job, pipe, generator, step, since) as after,
+        ):
             latents = pipe(
-                **_arguments(job, generator, step),
+                **_arguments(job, generator, after),
                 **_texts(job, conditioning, self._parts.device.value),
                 **route.extras(job, pictures),
             ).frames
@@ -236,7 +242,7 @@ def _on_grid(job: Job, size: int, frames: int) -> None:
         )
 
 
-def _arguments(job: Job, generator: torch.Generator, step: Step) -> dict[str, Any]:
+def _arguments(job: Job, generator: torch.Generator, after: onward.Callback) -> dict[str, Any]:
     """What all three pipelines take. Everything is said: Diffusers' defaults move between versions."""
     canvas, request, schedule = job.canvas, job.request, job.card.schedule
     return {
@@ -258,7 +264,7 @@ def _arguments(job: Job, generator: torch.Generator, step: Step) -> dict[str, An
         "output_type": "latent",
         "return_dict": True,
         "attention_kwargs": None,
-        "callback_on_step_end": _told(step),
+        "callback_on_step_end": after,
         "callback_on_step_end_tensor_inputs": ["latents"],
         "max_sequence_length": job.card.tokens,
     }
@@ -270,17 +276,6 @@ def _texts(job: Job, conditioning: Tensors, device: str) -> dict[str, torch.Tens
     if job.request.guidance_scale > 1:
         names += negatives
     return {**dict.fromkeys(negatives), **{name: conditioning[name].to(device) for name in names}}
-
-
-def _told(step: Step) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
-    """The callback of a pipeline: looks at the latents, tells `step`, changes nothing."""
-
-    def told(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        pixels.finite(tensors["latents"], f"after step {index + 1} of {pipe.num_timesteps}")
-        step(index + 1, pipe.num_timesteps)
-        return {}
-
-    return told
 
 
 def _unpacked(pipe: Any, job: Job, latents: torch.Tensor) -> torch.Tensor:

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-Tensors: TypeAlias = "Mapping[str, Tensor]"
+Tensors: TypeAlias = Mapping[str, "Tensor"]
 """An artefact: named tensors, written to disk between two phases."""
 
-Step: TypeAlias = Callable[[int, int], None]
-"""Called after each step with (done, total); it may raise to stop the work."""
+State: TypeAlias = Callable[[], Tensors]
+"""Gives, when it is called, all that `denoise` needs to go on from the step just done; the `step` is its number."""
+
+
+class Step(Protocol):
+    """Called after each step with (done, total, state); it may raise to stop the work. No state: no going on."""
+
+    def __call__(self, done: int, total: int, state: State | None = None, /) -> None:
+        """One step is done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +47,13 @@ class Backend(Protocol):
     def encode(self, jobs: Sequence[Job]) -> list[Tensors]:
         """Embeddings for each job's prompt and negative prompt."""
 
-    def denoise(self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step) -> Tensors:
+    def denoise(
+        self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step, since: Tensors | None = None
+    ) -> Tensors:
         """Final latents, with the state of the generator that drew the noise.
 
-        `pictures` are RGB, of the canvas's size, one for each keyframe of the request and in its order.
+        `pictures` are RGB, of the canvas's size, one for each keyframe of the request and in its order. `since` is a
+        state that `step` was given once: the latents are, bit for bit, those of a run that was never stopped.
         """
 
     def decode(self, job: Job, latents: Tensors) -> Film:

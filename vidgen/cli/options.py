@@ -68,6 +68,19 @@ SETTINGS: Mapping[str, Any] = {
     "output": _text("--output -o", "A file, a folder, or a template such as {model}/{slug}-{seed}.mp4.", OUT),
 }
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files.", rich_help_panel=OUT)]
+KeepLatents = Annotated[
+    bool, typer.Option("--keep-latents", help="Keep the latents, in CLIP.latents.", rich_help_panel=OUT)
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        help="Keep the denoising every N steps; 0: every ten seconds.", min=0, metavar="N", rich_help_panel=RUN
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another vidgen at this output.", rich_help_panel=RUN)]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON, one object a line.", rich_help_panel=RUN)]
+
 MANNERS: Mapping[str, tuple[Any, Any]] = {
     "lora": (
         Annotated[
@@ -80,15 +93,15 @@ MANNERS: Mapping[str, tuple[Any, Any]] = {
         Annotated[str | None, typer.Option(help="Read the prompt from a file.", metavar="FILE", rich_help_panel=CLIP)],
         None,
     ),
-    "overwrite": (Annotated[bool, typer.Option("--overwrite", help="Replace files.", rich_help_panel=OUT)], False),
+    "overwrite": (Overwrite, False),
     "skip_existing": (
         Annotated[bool, typer.Option("--skip-existing", help="Leave clips that exist.", rich_help_panel=OUT)],
         False,
     ),
-    "json": (
-        Annotated[bool, typer.Option("--json", help="Results as JSON, one object a line.", rich_help_panel=RUN)],
-        False,
-    ),
+    "keep_latents": (KeepLatents, False),
+    "checkpoint_every": (CheckpointEvery, 0),
+    "wait": (Wait, False),
+    "json": (Json, False),
 }
 
 

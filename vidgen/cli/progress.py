@@ -79,7 +79,9 @@ class _Lines:
 
     def event(self, event: Event) -> None:
         now = time.monotonic()
-        if (event.phase, event.clip) != self._phase:
+        if event.note:
+            screen.say(f"vidgen: {event.note}")
+        elif (event.phase, event.clip) != self._phase:
             self._phase, self._began, self._said = (event.phase, event.clip), now, now
             screen.say(f"{label(event)} ...")
         elif event.done == event.total or now - self._said >= EVERY_S:
@@ -104,6 +106,9 @@ class _Bars:
 
     def event(self, event: Event) -> None:
         name = label(event)
+        if event.note:
+            self._bars.console.print(screen.harmless(f"vidgen: {event.note}"), markup=False, highlight=False)
+            return
         if name not in self._tasks:
             for task in self._tasks.values():
                 self._bars.stop_task(task)

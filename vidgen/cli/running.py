@@ -20,7 +20,8 @@ def perform(jobs: Sequence[Job], *, as_json: bool, quiet: bool, progress: Progre
 
     if not quiet:
         seeds = ", ".join(str(job.request.seed) for job in jobs[:9]) + (" ..." if len(jobs) > 9 else "")
-        for sentence in (*jobs[0].notes, *jobs[0].adjustments, f"{jobs[0].card.name}, seed {seeds}"):
+        notes = dict.fromkeys(note for job in jobs for note in job.notes)
+        for sentence in (*notes, *jobs[0].adjustments, f"{jobs[0].card.name}, seed {seeds}"):
             screen.say(f"vidgen: {sentence}")
     with watching(Progress.OFF if quiet else progress) as (listen, shown):
         for result in run(jobs, listen):
@@ -38,6 +39,7 @@ def watching(progress: Progress) -> Iterator[tuple[Callable[[Event], None], Disp
             shown.event(event)
 
         yield listen, shown
+        stop.answer()
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:
@@ -53,22 +55,35 @@ def _report(result: Result, *, as_json: bool, quiet: bool) -> None:
         screen.say(note)
 
 
+AT_STAKE = frozenset({"denoise", "deliver"})
+"""Phases in which a stop waits for the next event: a step that is worth keeping, a clip that is being put in place.
+
+Until the first step is done the transformer is still being loaded, and there is nothing to wait for.
+"""
+
+
 class _Stop:
     """Remembers that the user asked to stop. While nothing is at stake, stops at once."""
 
     def __init__(self) -> None:
         self._asked = 0
-        self._working = False
+        self._patient = False
+        self._before = ("", 0)
 
     def check(self, event: Event) -> None:
-        self._working = event.phase != "load"
+        now = (event.phase, event.clip)
+        self._patient = event.phase in AT_STAKE and (event.phase != "denoise" or now == self._before)
+        self._before = now
+        self.answer()
+
+    def answer(self) -> None:
         if self._asked:
             raise Stopped("stopped", "", signal_number=self._asked)
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked or not self._working:
+        again, self._asked = self._asked, number
+        if again or not self._patient:
             raise Stopped("stopped", "", signal_number=number)
-        self._asked = number
         screen.say("vidgen: stopping after this step; once more to stop at once")
 
 

@@ -7,7 +7,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from vidgen.core.errors import ChecksFailed, InputRefused, OutputRefused
-from vidgen.media import ffmpeg, inspect, record
+from vidgen.media import ffmpeg, inspect, looks, record
 from vidgen.media.containers import CONTAINERS, codec, refuse, words
 from vidgen.media.containers import Shape as Shape
 from vidgen.media.containers import Style as Style
@@ -15,9 +15,7 @@ from vidgen.media.containers import Style as Style
 if TYPE_CHECKING:
     import numpy as np
 
-_NOISE = 8
 _AGAIN = "give the same command again: the latents are kept"
-_BROKEN = "try another seed"
 
 
 def write(
@@ -46,8 +44,11 @@ def write(
             record.embed(path, comment)
 
 
-def check(path: Path, shape: Shape, style: Style, *, sound: bool = False) -> None:
-    """Read a written clip back, and refuse it (exit 7) if it is not what was asked, or all black or frozen."""
+def check(path: Path, shape: Shape, style: Style, *, sound: bool = False) -> list[str]:
+    """Read a written clip back, and refuse it (exit 7) if it is not what was asked, or all black.
+
+    Gives what there is to say of a clip that may have been meant so: black frames, one colour, no movement.
+    """
     try:
         facts = inspect.inspect(path)
     except InputRefused as error:
@@ -59,7 +60,7 @@ def check(path: Path, shape: Shape, style: Style, *, sound: bool = False) -> Non
         raise ChecksFailed(f"{path.name} plays {facts.fps} frames a second, where {shape.fps} was asked for", _AGAIN)
     if sound and CONTAINERS[path.suffix.lower()].sound and abs(facts.sound_seconds - facts.seconds) > 0.1:
         raise ChecksFailed(f"{path.name} has {facts.sound_seconds:g} s of sound for {facts.seconds:g} s", _AGAIN)
-    _check_pictures(path)
+    return looks.remarks(path)
 
 
 @contextmanager
@@ -94,23 +95,6 @@ def _compared(facts: inspect.ClipFacts, shape: Shape, codec: str) -> list[tuple[
         ("a height of", facts.height, shape.height),
         ("the codec", facts.codec, codec),
     ]
-
-
-def _check_pictures(path: Path) -> None:
-    """Weights that broke down give black pictures, or one picture for ever: neither is taken for a clip."""
-    frames = inspect.frames(path)
-    first = next(frames).astype("int16")
-    brightest, moved, count = int(first.max()), 0, 1
-    for frame in frames:
-        count += 1
-        brightest = max(brightest, int(frame.max()))
-        moved = max(moved, int(abs(frame - first).max()))
-        if moved > _NOISE and brightest > _NOISE:
-            return
-    if brightest <= _NOISE:
-        raise ChecksFailed(f"{path.name} is black from its first frame to its last", _BROKEN)
-    if count > 1 and moved <= _NOISE:
-        raise ChecksFailed(f"{path.name} is frozen: its {count} frames are one picture", _BROKEN)
 
 
 def _stream(

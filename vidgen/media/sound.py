@@ -9,6 +9,9 @@ from vidgen.core.errors import ChecksFailed, OutputRefused
 if TYPE_CHECKING:
     import numpy as np
 
+SILENCE = 1e-3
+"""Of the loudest possible: 60 dB below it."""
+
 
 def write(samples: "np.ndarray[Any, Any]", rate: int, path: Path, *, seconds: float) -> None:
     """Write `samples` (channels x n, floats between -1 and 1, at `rate` Hz) as a new 16-bit WAV file.
@@ -32,6 +35,11 @@ def write(samples: "np.ndarray[Any, Any]", rate: int, path: Path, *, seconds: fl
             f"cannot write {path.name}: {error.strerror}",
             f"look at the space and the rights of {path.absolute().parent}",
         ) from error
+
+
+def remarks(samples: "np.ndarray[Any, Any]") -> list[str]:
+    """What there is to say of sound that may not have been meant so."""
+    return ["the sound is silent"] if samples.size and float(abs(samples).max()) < SILENCE else []
 
 
 def _write(data: bytes, rate: int, channels: int, path: Path) -> None:

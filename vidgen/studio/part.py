@@ -5,29 +5,29 @@ another request leaves it alone and works beside it. It goes when the clip stand
 """
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
-from enum import Enum
-from fractions import Fraction
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from vidgen.core.errors import InputRefused, OutputRefused, TryLater
 from vidgen.core.plan import Job
+from vidgen.studio import artefacts, asked
+from vidgen.studio.artefacts import CHECKPOINT as CHECKPOINT
+from vidgen.studio.artefacts import CONDITIONING as CONDITIONING
+from vidgen.studio.artefacts import LATENTS as LATENTS
+from vidgen.studio.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FINGERPRINT = "fingerprint"
 CLAIM = "claim"
-CONDITIONING = "conditioning"
-LATENTS = "latents"
-NOT_PIXELS = frozenset({"output", "crf", "codec"})
+PART, KEPT, GONE = ".part", ".latents", ".gone"
+PAUSE_S = 0.2
 
 
 class Part:
@@ -42,54 +42,45 @@ class Part:
 
     def load(self, phase: str) -> "Mapping[str, Tensor]":
         """The artefact of `phase`, as it was saved."""
-        from safetensors.torch import load_file
-
-        return load_file(self._artefact(phase))
+        return artefacts.load(self.folder, phase)
 
     def save(self, phase: str, tensors: "Mapping[str, Tensor]") -> None:
         """Write the artefact of `phase`: whole, or not at all (OutputRefused, exit 6)."""
-        from safetensors.torch import save
+        artefacts.save(self.folder, phase, tensors)
 
-        self._write(self._artefact(phase), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-
-    def _write(self, path: Path, content: bytes) -> None:
-        fresh = path.with_name(f"{path.name}.new")
-        try:
-            fresh.write_bytes(content)
-            fresh.replace(path)
-        except OSError as error:
-            fresh.unlink(missing_ok=True)
-            raise OutputRefused(f"cannot write in {self.folder}: {error.strerror}", "make room there") from error
+    def forget(self, phase: str) -> None:
+        """Remove the artefact of `phase`."""
+        artefacts.forget(self.folder, phase)
 
     def has(self, phase: str) -> bool:
-        """Whether the artefact of `phase` is there."""
-        return self._artefact(phase).is_file()
+        """Whether the artefact of `phase` is there and whole."""
+        return artefacts.has(self.folder, phase)
 
-    def _artefact(self, phase: str) -> Path:
-        return self.folder / f"{phase}.safetensors"
+    def deliver(self, *, overwrite: bool = False, keep: bool = False) -> None:
+        """Put the finished film at its place, and remove the folder, or keep it as `clip.mp4.latents`.
 
-    def mark(self, mark: str) -> None:
-        """Write whose folder this is: whole, or not at all, so that a kill never parts a request from its latents."""
-        self._write(self.folder / FINGERPRINT, mark.encode("ascii"))
-
-    def deliver(self, *, overwrite: bool = False) -> None:
-        """Put the finished film at its place, and remove the folder. Refuses to replace what has appeared there."""
-        if os.path.lexists(self.output):
-            if not overwrite:
-                raise OutputRefused(f"{self.output} exists by now", "add --overwrite, or give another --output")
-            if self.output.is_dir() and not self.output.is_symlink():
-                shutil.rmtree(self.output)
-        self.film.replace(self.output)
-        shutil.rmtree(self.folder)
+        Never replaces what has appeared at the place, unless told to: of several who deliver at once, one succeeds.
+        """
+        try:
+            _place(self.film, self.output, overwrite=overwrite)
+        except OSError as error:
+            if os.path.lexists(self.output) and not overwrite:
+                raise _there(self.output) from error
+            raise OutputRefused(f"cannot write {self.output}: {error.strerror}", "give another --output") from error
         self.delivered = True
+        self.discard_film()
+        if keep:
+            self._keep()
+        elif self.folder.suffix != KEPT:
+            remove(self.folder)
 
     def tidy(self) -> None:
-        """After a stop: keep the folder for the sake of finished latents, else remove it. Once delivered it is gone."""
+        """After a stop: keep the folder for the sake of what can be gone on from, else remove it."""
         if self.delivered:
             return
         self.discard_film()
-        if self.folder.is_dir() and not self.has(LATENTS):
-            shutil.rmtree(self.folder)
+        if self.folder.is_dir() and not self.has(LATENTS) and not self.has(CHECKPOINT):
+            remove(self.folder)
 
     def discard_film(self) -> None:
         """Remove a film that was begun and not finished, and its sound."""
@@ -98,78 +89,158 @@ class Part:
             shutil.rmtree(self.film)
         self.film.unlink(missing_ok=True)
 
+    def _keep(self) -> None:
+        """Move the folder to where latents are kept; where something that is not ours lies there, it stays."""
+        kept = self.output.with_name(f"{self.output.name}{KEPT}")
+        if self.folder.suffix == KEPT:
+            return
+        if asked.mark_of(kept):
+            remove(kept)
+        with suppress(OSError):
+            self.folder.rename(kept)
+
 
 @contextmanager
-def part(job: Job) -> Iterator[Part]:
-    """The folder of `job`, claimed for this process; TryLater (exit 75) when another process works in it."""
-    mark = fingerprint(job)
-    output = job.request.output
-    folder = _folder(output, mark)
-    try:
-        folder.mkdir(exist_ok=True)
-        claim = (folder / CLAIM).open("w", encoding="ascii")
-    except OSError as error:
-        raise OutputRefused(f"cannot write in {output.parent}: {error.strerror}", "give another --output") from error
-    with claim:
-        if not _claimed(claim):
-            raise TryLater(f"another vidgen is making {output}", "wait for it, or give another --output")
-        found = Part(folder, output)
-        found.mark(mark)
-        found.discard_film()
+def part(job: Job, waiting: Callable[[], None] = lambda: None) -> Iterator[Part]:
+    """The folder of `job`, claimed for this process.
+
+    While another process works in it: waits when the job says so, and calls `waiting` once; else TryLater (exit 75).
+    """
+    mark = "" if job.source else fingerprint(job)
+    with _claimed(job, mark, waiting) as folder:
+        found = Part(folder, job.request.output)
         try:
+            if os.path.lexists(found.output) and not job.overwrite:
+                raise _there(found.output)
+            _agree(job, folder, mark)
+            found.discard_film()
             yield found
         finally:
             found.tidy()
 
 
-def _claimed(claim: TextIO) -> bool:
-    """Whether the claim is ours: locked, and not in a folder that its owner has just removed."""
+def _agree(job: Job, folder: Path, mark: str) -> None:
+    """Write into a folder whose it is. One that was named goes on as it is, but for embeddings of another precision."""
+    if not job.source:
+        asked.write(job, folder, mark)
+    elif asked.read(folder).began != asked.began(job):
+        artefacts.forget(folder, CONDITIONING)
+
+
+def begun(job: Job) -> bool:
+    """Whether somebody has begun a clip of that name; cheap, where `folder_of` reads every file of the request."""
+    return job.source is not None or _plain(job.request.output).is_dir()
+
+
+def folder_of(job: Job) -> Path:
+    """Where `job` is made, or would be."""
+    return job.source or _folder(job.request.output, fingerprint(job))
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that is ours, at one blow: whoever wants that name meets nothing or a whole folder."""
+    gone = folder.with_name(f"{folder.name}.{os.getpid()}{GONE}")
+    with suppress(OSError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def idle(folder: Path) -> bool:
+    """Whether nobody works in `folder` just now."""
+    try:
+        with (folder / CLAIM).open("rb") as claim:
+            return _locked(claim)
+    except OSError:
+        return True
+
+
+@contextmanager
+def _claimed(job: Job, mark: str, waiting: Callable[[], None]) -> Iterator[Path]:
+    """The folder, locked for as long as this lasts."""
+    output, told = job.request.output, False
+    while True:
+        folder = job.source or _folder(output, mark)
+        with _claim(folder, output, begin=job.source is None) as claim:
+            if _locked(claim):
+                if _still(claim, folder):
+                    yield folder
+                    return
+                continue
+        if not job.wait:
+            raise TryLater(f"another vidgen is making {output}", "add --wait to wait for it, or give another --output")
+        if not told:
+            waiting()
+            told = True
+        time.sleep(PAUSE_S)
+
+
+def _claim(folder: Path, output: Path, *, begin: bool) -> BinaryIO:
+    """The claim of `folder`, open; a folder to begin in is made."""
+    for old in output.parent.glob(f"{escape(output.name)}.*{GONE}") if begin else ():
+        shutil.rmtree(old, ignore_errors=True)  # whoever was removing it was killed
+    fault: OSError
+    for _ in range(100):
+        try:
+            if begin:
+                folder.mkdir(exist_ok=True)
+            return os.fdopen(os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "rb")
+        except FileNotFoundError as error:
+            fault = error  # its last owner has removed it just now, or its parent is not there
+        except OSError as error:
+            fault = error
+            break
+    if begin:
+        said = f"cannot write in {output.parent}: {fault.strerror}"
+        raise OutputRefused(said, "give another --output") from fault
+    raise InputRefused(f"{folder} cannot be worked in: {fault.strerror}", "look at its rights") from fault
+
+
+def _locked(claim: BinaryIO) -> bool:
     try:
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
-    return os.fstat(claim.fileno()).st_nlink > 0
+    return True
+
+
+def _still(claim: BinaryIO, folder: Path) -> bool:
+    """Whether what was locked is the claim of `folder`, and not of one that its owner has just removed."""
+    try:
+        return os.path.samestat(os.fstat(claim.fileno()), (folder / CLAIM).stat())
+    except OSError:
+        return False
+
+
+def _plain(output: Path) -> Path:
+    return output.with_name(f"{output.name}{PART}")
 
 
 def _folder(output: Path, mark: str) -> Path:
     """`clip.mp4.part`, or a name of its own when another request's work lies there."""
-    plain = output.with_name(f"{output.name}.part")
-    try:
-        theirs = (plain / FINGERPRINT).read_text(encoding="ascii")
-    except OSError:
-        return plain
-    return plain if theirs == mark else output.with_name(f"{output.name}.{mark[:8]}.part")
+    plain = _plain(output)
+    theirs = asked.mark_of(plain)
+    free = not theirs and not any(artefacts.has(plain, phase) for phase in (CONDITIONING, CHECKPOINT, LATENTS))
+    return plain if free or theirs == mark else output.with_name(f"{output.name}.{mark[:8]}{PART}")
 
 
-def fingerprint(job: Job) -> str:
-    """A hash of everything that changes the pixels of `job`: settings, model, precision, pictures and LoRAs."""
-    card, request = job.card, {key: value for key, value in asdict(job.request).items() if key not in NOT_PIXELS}
-    files = [keyframe.picture for keyframe in job.request.keyframes] + [lora.path for lora in job.request.loras]
-    facts = {
-        "request": request,
-        "card": [card.name, card.repository, card.revision, card.tokens, card.settings, asdict(card.schedule)],
-        "canvas": asdict(job.canvas),
-        "weights": [str(job.weights.folder), dict(job.weights.sizes)],
-        "rung": [job.plan.rung.precision, job.plan.rung.tiling, job.plan.machine.device],
-        "files": [hash_of(path) for path in files],
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=_plain).encode()).hexdigest()
+def _place(film: Path, output: Path, *, overwrite: bool) -> None:
+    """Give a film its name in one step; FileExistsError, or another OSError, when that is taken."""
+    if overwrite:
+        if output.is_dir() and not output.is_symlink():
+            shutil.rmtree(output)
+        film.replace(output)
+    elif film.is_dir():
+        film.rename(output)  # refuses to replace anything but an empty folder
+    else:
+        try:
+            os.link(film, output)
+        except FileExistsError:
+            raise
+        except OSError as error:  # a file system without links: look, then replace
+            if os.path.lexists(output):
+                raise FileExistsError from error
+            film.replace(output)
 
 
-def hash_of(path: Path) -> str:
-    """The sha256 of a file's bytes; InputRefused (exit 3) when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputRefused(f"{path} cannot be read: {error.strerror}", "check the path") from error
-
-
-def _plain(value: Any) -> str:
-    match value:
-        case Enum():
-            return str(value.value)
-        case Path() | Fraction():
-            return str(value)
-        case _:
-            return repr(value)
+def _there(output: Path) -> OutputRefused:
+    return OutputRefused(f"{output} exists by now", "add --overwrite, or give another --output")
