@@ -19,7 +19,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 STOREYS = (
     {"cli"},
-    {"generate", "prepare"},
+    {"generate", "prepare", "weights"},
     {"catalog", "planning", "probe", "hub", "tokens", "backends", "media", "studio"},
     {"core"},
 )
@@ -121,6 +121,10 @@ LIGHT = (
     "presets",
     "config show",
     "diff --help",
+    "download --help",
+    "download pocket",
+    "cache",
+    "cache gc",
 )
 """What only talks. All of it runs in one fresh interpreter, one after the other."""
 
