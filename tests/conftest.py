@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from tests import twins
+from tests import loopback, twins
 from vidgen.catalog import cards
+from vidgen.weights.answers import Patience
 
 ANSWER = Callable[..., "Answer"]
 
@@ -39,6 +40,20 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cards.cards.cache_clear()
     yield
     cards.cards.cache_clear()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[loopback.Hub]:
+    """A hub on this machine with one small model, which this process takes for the only one there is."""
+    from huggingface_hub import close_session
+
+    with loopback.running() as served:
+        for name, value in served.constants(tmp_path).items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        monkeypatch.setattr("vidgen.weights.answers.PATIENCE", Patience(first_s=0.01))
+        yield served
+        close_session()
 
 
 @pytest.fixture

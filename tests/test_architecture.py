@@ -20,7 +20,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 STOREYS = (
     {"cli"},
     {"smoke"},
-    {"generate", "prepare", "resume"},
+    {"generate", "prepare", "resume", "weights"},
     {"catalog", "planning", "probe", "hub", "tokens", "backends", "media", "studio"},
     {"core"},
 )
@@ -123,6 +123,10 @@ LIGHT = (
     "config show",
     "diff --help",
     "smoke --help",
+    "download --help",
+    "download pocket",
+    "cache",
+    "cache gc",
 )
 """What only talks. All of it runs in one fresh interpreter, one after the other."""
 

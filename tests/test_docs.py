@@ -40,8 +40,10 @@ def _examples() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), _examples())
-def test_every_example_in_the_documents_runs(page: str, line: str, vidgen: ANSWER, picture: Path) -> None:
-    """Those for a model that is not here are planned; the others are made, in one step."""
+def test_every_example_in_the_documents_runs(
+    page: str, line: str, vidgen: ANSWER, picture: Path, request: pytest.FixtureRequest
+) -> None:
+    """Those for a model that is not here are planned; the others are made, in one step. Downloads have a hub."""
     words = shlex.split(line.split(" #")[0])[1:]
     Path("last.png").write_bytes(picture.read_bytes())
     if words[0] in {"show", "sheet"}:
@@ -51,6 +53,9 @@ def test_every_example_in_the_documents_runs(page: str, line: str, vidgen: ANSWE
             write(Path(name), shape())
     if words[0] in {"resume", "decode"}:
         leave(Path(words[1]))
+    if words[0] in {"download", "cache"}:
+        request.getfixturevalue("hub")
+        assert vidgen("download", "ltx-video-2b").code == 0
     if words[0] in {"t2v", "i2v", "keyframe"}:
         elsewhere = any(word.startswith("ltx-video") for word in words)
         words = ["plan", *words] if elsewhere else [*words, "--steps", "1"]

@@ -1,7 +1,6 @@
 """The hub: what of a model is on this machine, what is missing by name, and the command that fetches it."""
 
 import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,15 +147,10 @@ def test_a_card_without_repository_and_folder_is_just_not_here() -> None:
     assert hub.find(replace(CARD, repository="")).folder is None
 
 
-def test_the_command_fetches_exactly_what_the_card_needs() -> None:
-    said = shlex.split(hub.command(CARD))
-    assert said[:4] == ["hf", "download", "someone/sketch", "model_index.json"]
-    assert said[4:] == ["transformer/", "vae/", "text_encoder/", "tokenizer/", "scheduler/"]
-
-
-def test_the_command_names_the_pinned_revision() -> None:
-    assert "--revision abc " in hub.command(replace(CARD, revision="abc"))
-    assert "--revision" not in hub.command(CARD)
+def test_the_command_fetches_what_is_missing_and_mends_what_is_damaged() -> None:
+    assert hub.command(CARD) == hub.command(CARD, ["vae/config.json"]) == "vidgen download sketch"
+    assert hub.command(CARD, ["vae/x.safetensors (damaged)"]) == "vidgen download --repair sketch"
+    assert hub.command(replace(CARD, folder=Path("weights"))) == hub.command(replace(CARD, repository="")) == ""
 
 
 def test_every_shipped_model_has_a_command_or_is_built_in() -> None:

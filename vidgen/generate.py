@@ -189,6 +189,6 @@ def _skipped(job: Job) -> Result:
 
 def _absent(job: Job) -> WeightsRefused:
     names = ", ".join(job.weights.missing[:3]) + (" ..." if len(job.weights.missing) > 3 else "")
-    if job.card.repository:
-        return WeightsRefused(f"{job.card.name} is not on this machine ({names})", f"fetch it: {command(job.card)}")
+    if fetch := command(job.card, job.weights.missing):
+        return WeightsRefused(f"{job.card.name} is not on this machine ({names})", f"fetch it: {fetch}")
     return WeightsRefused(f"{job.weights.folder} is not complete ({names})", "fetch those files again")

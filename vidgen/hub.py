@@ -1,7 +1,7 @@
-"""Where a model's weights are: a folder, or the Hugging Face cache. Nothing is fetched here without being asked for."""
+"""Where a model's weights are: a folder, or the Hugging Face cache. Looks only; `weights/` fetches them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidgen.core.card import Component, ModelCard
@@ -42,11 +42,12 @@ def cached(repository: str, revision: str) -> Path | None:
     return snapshot if repository and commit and (snapshot / "model_index.json").is_file() else None
 
 
-def command(card: ModelCard) -> str:
-    """The command that fetches exactly the files that `card` needs."""
-    folders = " ".join(f"{component.name}/" for component in card.components)
-    revision = f" --revision {card.revision}" if card.revision else ""
-    return f"hf download {card.repository}{revision} model_index.json {folders}"
+def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
+    """The command that fetches what `card` needs, or mends what of it is damaged; none for a folder of one's own."""
+    if not card.repository or card.folder is not None:
+        return ""
+    damaged = any(name.endswith(")") for name in missing)
+    return f"vidgen download {'--repair ' if damaged else ''}{card.name}"
 
 
 def _missing(component: Component, folder: Path) -> Iterator[str]:

@@ -46,12 +46,21 @@ def test_a_plan_says_each_setting_and_where_it_came_from(vidgen: ANSWER, monkeyp
     assert plan["settings"]["steps"] == {"value": "20", "origin": "preset"}
     assert plan["settings"]["guidance_scale"]["origin"] == "card"
     assert (plan["canvas"]["frames"], plan["schema"]) == (25, 1)
-    assert plan["fetch"].startswith("hf download Lightricks/LTX-Video-0.9.5 ")
+    assert plan["fetch"] == "vidgen download ltx-video-2b-0.9.5"
 
 
 def test_a_plan_in_words_names_canvas_phases_and_what_is_missing(vidgen: ANSWER) -> None:
     text = vidgen(*PLANNED, "--size", "100x60").out
-    for part in ("canvas", "128x64", "encode", "denoise", "decode", "missing: transformer", "hf download", "makes "):
+    for part in (
+        "canvas",
+        "128x64",
+        "encode",
+        "denoise",
+        "decode",
+        "missing: transformer",
+        "vidgen download",
+        "makes ",
+    ):
         assert part in text
 
 
@@ -87,7 +96,7 @@ def test_a_dry_run_is_the_plan_and_makes_nothing(vidgen: ANSWER) -> None:
 def test_auto_says_that_it_uses_the_built_in_model_and_how_to_get_a_real_one(vidgen: ANSWER) -> None:
     text = vidgen("plan", "t2v", "a red circle").out
     assert "using pocket" in text
-    assert "hf download" in text
+    assert "vidgen download" in text
 
 
 def test_config_says_where_each_value_came_from(vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +121,7 @@ def test_doctor_is_well_on_a_machine_that_is(vidgen: ANSWER) -> None:
     answer = vidgen("doctor", "--json")
     findings = {finding["name"]: finding for finding in json.loads(answer.out)["findings"]}
     assert findings["pocket"]["well"]
-    assert findings["models"]["mend"].startswith("hf download")
+    assert findings["models"]["mend"] == "vidgen download ltx-video-2b-0.9.5"
 
 
 def test_a_sheet_shows_a_clip(vidgen: ANSWER) -> None:
@@ -127,7 +136,9 @@ def test_version(vidgen: ANSWER) -> None:
 
 
 @pytest.mark.parametrize(("command", "words"), examples())
-def test_every_example_in_the_help_runs(command: str, words: str, vidgen: ANSWER, picture: Path) -> None:
+def test_every_example_in_the_help_runs(
+    command: str, words: str, vidgen: ANSWER, picture: Path, request: pytest.FixtureRequest
+) -> None:
     Path("last.png").write_bytes(picture.read_bytes())
     if command.split()[-1] in {"show", "sheet"}:
         assert vidgen("t2v", "a red circle", "--steps", "1", "-o", "circle.mp4").code == 0
@@ -136,6 +147,10 @@ def test_every_example_in_the_help_runs(command: str, words: str, vidgen: ANSWER
             write(Path(name), shape())
     if command in {"vidgen resume", "vidgen decode"}:
         leave(Path(shlex.split(words)[2]))
+    if command.split()[1:2] in (["download"], ["cache"]):
+        request.getfixturevalue("hub")
+    if command.split()[1:2] == ["cache"]:
+        assert vidgen("download", "ltx-video-2b").code == 0
     made = command in {"vidgen t2v", "vidgen i2v", "vidgen keyframe", "vidgen"} and "models" not in words
     answer = vidgen(*shlex.split(words)[1:], *(["--steps", "1"] if made else []))
     assert answer.code == 0, answer.err

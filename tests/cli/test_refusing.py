@@ -65,7 +65,7 @@ REFUSED: dict[str, tuple[Sequence[str], int, str, str]] = {
         ["t2v", "x", "-m", "ltx-video-2b"],
         4,
         "ltx-video-2b-0.9.5 is not on this machine",
-        "hf download",
+        "vidgen download ltx-video-2b-0.9.5",
     ),
     "distilled steps": (["plan", "t2v", "x", "-m", "ltx-video", "--steps", "20"], 2, "distilled to 8 steps", "--steps"),
     "a folder without a model": (["t2v", "x", "-m", "./full"], 4, "model_index.json", "Diffusers"),

@@ -197,7 +197,7 @@ def _same_keys(name: str, folder: Path, report: Mapping[str, Any]) -> None:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise WeightsRefused(
                 f"{name} in {folder} does not fit its class: {fault} {', '.join(keys[:3])}{more}",
-                "the files are damaged or another model's: download them again",
+                "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
             )
 
 
@@ -205,16 +205,19 @@ def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRe
     """The refusal that names the file at fault, which the libraries' own messages often get wrong."""
     for file in _wanted_files(folder, kind):
         if not file.is_file():
-            return WeightsRefused(f"{name} cannot be loaded: {file} is missing", "download the model again")
+            return WeightsRefused(
+                f"{name} cannot be loaded: {file} is missing", "if it was downloaded: vidgen download --repair MODEL"
+            )
         try:
             _peek(file)
         except (OSError, ValueError, SafetensorError) as fault:
             return WeightsRefused(
-                f"{name} cannot be loaded: {file} is damaged ({_first_line(fault)})", "download the model again"
+                f"{name} cannot be loaded: {file} is damaged ({_first_line(fault)})",
+                "if it was downloaded: vidgen download --repair MODEL",
             )
     return WeightsRefused(
         f"{name} in {folder} cannot be loaded: {_first_line(error)}",
-        "the files are damaged or another model's: download them again",
+        "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
     )
 
 

@@ -46,7 +46,7 @@ def check(job: Job, video: torch.Tensor) -> None:
         raise ChecksFailed(
             f"the decoder gave {width}x{height}, {frames} frames, "
             f"where {canvas.width}x{canvas.height}, {canvas.frames} frames were asked of it",
-            "the weights are not those of the model's card: download them again",
+            "the weights are not those of the model's card: vidgen download --repair MODEL mends downloaded ones",
         )
     finite(video, "in the decoded video")
 
@@ -67,5 +67,5 @@ def finite(tensor: torch.Tensor, where: str) -> None:
     if not bool(torch.isfinite(tensor).all()):
         raise ChecksFailed(
             f"NaN or infinite values {where}: the video would be black or noise",
-            "try another seed; if it stays, the weights are damaged: download them again",
+            "try another seed; if it stays, the weights are damaged: vidgen download --repair MODEL",
         )

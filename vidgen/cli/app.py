@@ -9,9 +9,11 @@ import typer
 
 from vidgen import __version__
 from vidgen.cli import screen
+from vidgen.cli.cache import cache
 from vidgen.cli.config import config
 from vidgen.cli.diff import comparing
 from vidgen.cli.doctor import health
+from vidgen.cli.download import fetching
 from vidgen.cli.make import example, making, planning
 from vidgen.cli.models import models, tastes
 from vidgen.cli.resume import going_on
@@ -50,6 +52,8 @@ app.add_typer(going_on)
 app.add_typer(planning, name="plan")
 app.add_typer(models, name="models")
 app.add_typer(tastes)
+app.add_typer(fetching)
+app.add_typer(cache, name="cache")
 app.add_typer(view)
 app.add_typer(comparing)
 app.add_typer(config, name="config")

@@ -82,7 +82,7 @@ def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "weights": _size(entry),
         "licence": entry.licence or (f"see https://huggingface.co/{entry.repository}" if entry.repository else ""),
         "repository": entry.repository,
-        "fetch": hub.command(entry) if entry.repository else "",
+        "fetch": hub.command(entry),
         "sources": list(entry.sources),
     }
 

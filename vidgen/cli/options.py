@@ -21,7 +21,8 @@ class Progress(StrEnum):
     OFF = "off"
 
 
-def _models(incomplete: str) -> list[tuple[str, str]]:
+def model_names(incomplete: str) -> list[tuple[str, str]]:
+    """The models whose names begin so, for the shell's completion."""
     from vidgen.catalog.cards import cards
 
     return [(name, card.summary) for name, card in cards().items() if name.startswith(incomplete)]
@@ -45,7 +46,7 @@ CLIP, TASTE, OUT, RUN = "The clip", "How it is made", "The file", "The run"
 
 SETTINGS: Mapping[str, Any] = {
     "model": _text(
-        "--model -m", "A model's name, a folder of weights, or auto.", TASTE, metavar="NAME", autocompletion=_models
+        "--model -m", "A model's name, a folder of weights, or auto.", TASTE, metavar="NAME", autocompletion=model_names
     ),
     "preset": _text(
         "--preset -p", "A named taste; see `vidgen presets`.", TASTE, metavar="NAME", autocompletion=_presets

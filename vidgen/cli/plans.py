@@ -43,7 +43,8 @@ def _facts(job: Job) -> list[list[str]]:
 def _weights(job: Job) -> str:
     if not job.weights.missing:
         return "here"
-    return f"missing: {', '.join(job.weights.missing)}; fetch them: {command(job.card)}"
+    fetch = command(job.card, job.weights.missing)
+    return f"missing: {', '.join(job.weights.missing)}{f'; fetch them: {fetch}' if fetch else ''}"
 
 
 def as_data(job: Job) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "peak_gib": round(plan.peak_gib, 3),
         "passed_over": list(plan.passed_over),
         "missing": list(job.weights.missing),
-        "fetch": command(job.card) if job.weights.missing and job.card.repository else "",
+        "fetch": command(job.card, job.weights.missing) if job.weights.missing else "",
         "adjustments": list(job.adjustments),
         "notes": list(job.notes),
     }

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
@@ -57,12 +57,18 @@ def refuse(refusal: Refusal) -> None:
 
 
 def table(rows: Iterable[Sequence[str]]) -> None:
-    """Rows in columns, on stdout; the last column takes what room it wants."""
+    """Rows in columns, on stdout."""
+    for line in columns(rows):
+        _write(sys.stdout, line)
+
+
+def columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Rows as lines in columns; the last column takes what room it wants."""
     texts = [[harmless(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))] if texts else []
     for row in texts:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        _write(sys.stdout, "  ".join([*cells, row[-1]]).rstrip())
+        yield "  ".join([*cells, row[-1]]).rstrip()
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -1,0 +1,105 @@
+"""cache: what the Hugging Face cache holds of models, and how it is made smaller."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from vidgen.catalog.cards import card, cards
+from vidgen.cli import screen
+from vidgen.cli.make import example
+from vidgen.cli.models import Json
+from vidgen.core.amounts import amount
+from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.weights import cache as held
+from vidgen.weights import place
+from vidgen.weights.order import free
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and stop.")]
+
+cache = typer.Typer(
+    help="What the cache holds of models, how large, and for which.",
+    invoke_without_command=True,
+    epilog=example("vidgen cache", "vidgen cache --json"),
+)
+
+
+@cache.callback()
+def every(context: typer.Context, as_json: Json = False) -> None:
+    """List what the cache holds of models, the largest first."""
+    if context.invoked_subcommand is not None:
+        return
+    found = held.kept(cards().values())
+    if as_json:
+        entries = [{**asdict(entry), "folder": str(entry.folder)} for entry in found]
+        facts = {"cache": str(place.root()), "bytes": held.total(), "free_bytes": free()}
+        screen.data({**facts, "repositories": entries})
+        return
+    if found:
+        screen.table([["SIZE", "REPOSITORY", "FOR", ""], *(_row(entry) for entry in found)])
+    screen.result(f"{amount(held.total())} in {place.root()}, {amount(free())} free")
+
+
+@cache.command(epilog=example("vidgen cache rm ltx-video-2b --dry-run", "vidgen cache rm ltx-video-2b --yes"))
+def rm(
+    model: Annotated[str, typer.Argument(help="A model, or a repository as `vidgen cache` lists it.")],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Remove the weights of a model from the cache."""
+    repository = _repository(model)
+    there = [entry for entry in held.kept(cards().values()) if entry.repository == repository]
+    if not there:
+        raise WeightsRefused(f"the cache holds nothing of {repository or model}", "see what it holds: vidgen cache")
+    also = f", which serves {', '.join(there[0].models)}" if len(there[0].models) > 1 else ""
+    stays = f", of which {amount(there[0].shared)} stay for others" if there[0].shared else ""
+    said = f"{repository}{also}: {amount(there[0].size + there[0].unfinished)}{stays}"
+    if _agreed([said], dry_run=dry_run, yes=yes):
+        held.remove(repository)
+        screen.say(f"vidgen: removed {repository}")
+
+
+@cache.command(epilog=example("vidgen cache gc --dry-run", "vidgen cache gc --yes"))
+def gc(dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Remove what no model needs: unfinished downloads, older versions, files of neither."""
+    found = held.waste(cards().values())
+    if not found:
+        screen.say("vidgen: nothing to remove")
+        return
+    lines = [f"{entry.why}: {entry.path}" + (f" ({amount(entry.size)})" if entry.size else "") for entry in found]
+    if _agreed(lines, dry_run=dry_run, yes=yes):
+        held.clear(found)
+        screen.say(f"vidgen: removed {amount(sum(entry.size for entry in found))}")
+
+
+def attended() -> bool:
+    """Whether somebody is there who can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _row(entry: held.Kept) -> list[str]:
+    notes = [f"{amount(entry.shared)} shared with others"] if entry.shared else []
+    notes += [f"and {amount(entry.unfinished)} of an unfinished download"] if entry.unfinished else []
+    return [amount(entry.size), entry.repository, ", ".join(entry.models) or "-", "; ".join(notes)]
+
+
+def _repository(model: str) -> str:
+    """The repository of a model, or the one that is meant itself."""
+    return model if "/" in model else card(model).repository
+
+
+def _agreed(lines: Sequence[str], *, dry_run: bool, yes: bool) -> bool:
+    """Whether what is listed may go: said with --yes, or answered on a terminal."""
+    for line in lines:
+        (screen.result if dry_run else screen.say)(line)
+    if dry_run or yes:
+        return yes and not dry_run
+    if not attended():
+        raise UsageRefused("nobody is here to be asked", "add --yes, or --dry-run to look first")
+    if typer.confirm("remove this?", err=True):
+        return True
+    screen.say("vidgen: nothing was removed")
+    return False
