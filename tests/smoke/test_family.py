@@ -29,7 +29,7 @@ class Hum:
     def encode(self, jobs):
         return [{"length": torch.tensor([len(job.request.prompt)])} for job in jobs]
 
-    def denoise(self, job, conditioning, pictures, step):
+    def denoise(self, job, conditioning, pictures, step, since=None):
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
         return {"colour": torch.rand(3, generator=generator)}
 

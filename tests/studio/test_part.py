@@ -46,6 +46,7 @@ OTHER: Mapping[str, Any] = {
     "background": "white",
     "sound": False,
     "strict": True,
+    "precision": "int8",
     "crf": 30,
     "codec": "av1",
     "output": Path("other.mp4"),
@@ -66,7 +67,8 @@ def test_a_fingerprint_changes_with_every_setting_but_those_of_the_file(field: s
 
 
 def test_what_is_not_of_the_pixels_is_the_file_and_its_compression() -> None:
-    assert sorted(NOT_PIXELS) == ["codec", "crf", "output"]
+    """And the precision that was asked for: what came of it is in the rung."""
+    assert sorted(NOT_PIXELS) == ["codec", "crf", "output", "precision"]
 
 
 def rung(**changed: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import InputRefused
 from vidgen.core.plan import Job
 
-NOT_PIXELS = frozenset({"output", "crf", "codec"})
+NOT_PIXELS = frozenset({"output", "crf", "codec", "precision"})
 
 
 def fingerprint(job: Job, *, seeded: bool = True) -> str:
