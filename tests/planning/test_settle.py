@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.values import CARD, DISTILLED, says
+from vidgen.catalog import cards
 from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused
@@ -194,3 +195,12 @@ def test_a_wrong_setting_is_refused_with_the_right_one(typed: dict[str, str], wr
     with pytest.raises(UsageRefused) as refused:
         settled(flags(**typed))
     says(refused, 2, wrong, right)
+
+
+def test_a_mode_may_have_a_guidance_of_its_own() -> None:
+    card = cards.card("pocket")
+    for mode, guidance in ((Mode.T2V, 3.0), (Mode.I2V, 3.0), (Mode.KEYFRAME, 1.0)):
+        (request,), _ = settle({}, card, Subject(mode=mode, prompt="x"), fresh_seed=1)
+        assert request.guidance_scale == guidance
+        (request,), _ = settle({"flag": {"guidance_scale": 5}}, card, Subject(mode=mode, prompt="x"), fresh_seed=1)
+        assert request.guidance_scale == 5

@@ -147,6 +147,7 @@ def _way(table: Table) -> Way:
     way = Way(
         pipeline=table.take("pipeline", str),
         keyframes=table.take("keyframes", int, 0),
+        guidance_scale=table.take("guidance_scale", float) if "guidance_scale" in table else None,
         phases={phase: table.texts(phase) for phase in Phase},
     )
     table.finish()

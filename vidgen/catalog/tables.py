@@ -44,6 +44,10 @@ class Table:
             raise UsageRefused(f"{self.where}: {key} {said}", f"give {key} a value of type {kind.__name__}")
         return value
 
+    def __contains__(self, key: str) -> bool:
+        """Whether `key` is still to be taken."""
+        return key in self._rest
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings; empty when absent."""
         values = self.take(key, list, [])

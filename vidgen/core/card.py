@@ -48,11 +48,15 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """How a model serves one mode: the Diffusers pipeline, and the components that each phase holds."""
+    """How a model serves one mode: the Diffusers pipeline, and the components that each phase holds.
+
+    `guidance_scale` is this mode's own default, where it has one.
+    """
 
     pipeline: str
     phases: Mapping[Phase, tuple[str, ...]]
     keyframes: int = 0
+    guidance_scale: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,8 +55,10 @@ WRITTEN: Mapping[str, str] = {
 class _Settled:
     """Looks settings up through the layers and remembers where each was found."""
 
-    def __init__(self, layers: Layers, card: ModelCard) -> None:
-        self._layers = {**layers, "card": card.defaults, "built in": BUILT_IN}
+    def __init__(self, layers: Layers, card: ModelCard, mode: Mode) -> None:
+        way = card.ways.get(mode)
+        own = {} if way is None or way.guidance_scale is None else {"guidance_scale": way.guidance_scale}
+        self._layers = {**layers, "card": {**card.defaults, **own}, "built in": BUILT_IN}
         self._read = ""
         self.origins: dict[str, str] = {}
 
@@ -87,7 +89,7 @@ def settle(
     layers: Layers, card: ModelCard, subject: Subject, *, fresh_seed: int
 ) -> tuple[tuple[Request, ...], tuple[Setting, ...]]:
     """One request for each seed, and every effective setting with its origin. `fresh_seed` stands for `random`."""
-    settled = _Settled(layers, card)
+    settled = _Settled(layers, card, subject.mode)
     try:
         request = _request(settled, card, subject)
         seeds = words.seeds(settled.get("seed")) or (fresh_seed,)
