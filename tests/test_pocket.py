@@ -16,7 +16,7 @@ from vidgen.media.inspect import frames
 from vidgen.media.seen import detect
 from vidgen.media.world import COLOURS, DIRECTIONS, SHAPES, Subject
 
-GROUNDS = ("black", "white", "gray", "pink", "cyan", "brown")
+GROUNDS = ("black", "white", "gray", "pink", "cyan", "blue")
 MOTIONS = (*DIRECTIONS, "growing", "shrinking")
 CLIPS = 20
 LEAST = {"colour": 0.9, "background": 0.9, "motion": 0.85, "shape": 0.75}
@@ -59,9 +59,9 @@ def test_it_draws_what_it_is_asked() -> None:
 def test_the_demo_shows_what_its_prompt_says(vidgen: ANSWER) -> None:
     [line] = re.findall(r"vidgen (t2v .*-o demo\.mp4)", (DOCS.parent / "Makefile").read_text(encoding="utf-8"))
     words = shlex.split(line)
-    assert words[1] == "a red circle moving right on a white background"
+    assert words[1] == "a red circle moving right on a blue background"
     assert vidgen(*words).code == 0
-    assert seen(Path("demo.mp4")) == Subject(shape="circle", colour="red", background="white", motion="right")
+    assert seen(Path("demo.mp4")) == Subject(shape="circle", colour="red", background="blue", motion="right")
 
 
 def test_words_it_does_not_know_are_named_in_one_line_that_leads_on(vidgen: ANSWER) -> None:
@@ -86,7 +86,7 @@ def test_strict_refuses_words_that_it_does_not_know(vidgen: ANSWER) -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        "a red circle moving right on a white background",
+        "a red circle moving right on a blue background",
         "A green square, growing.",
         "a red circle, still",
         "a purple triangle moves up-left (on a pink background)",

@@ -14,15 +14,15 @@ from diffusers import DiffusionPipeline, LTXConditionPipeline, LTXImageToVideoPi
 from PIL import Image
 from tokenizers import Tokenizer
 
-from tools.pocket import caption, export, latents, scene, tokens
+from tools.pocket import caption, decoder_stage, export, latents, scene, tokens
 from tools.pocket.architecture import MICRO, make_vae
 from tools.pocket.dit_stage import prepare
-from tools.pocket.loop import Course, Student
+from tools.pocket.loop import Course, Student, averaged
 from tools.pocket.scene import Size
 from tools.pocket.vae_stage import VaeStage, to_frames, to_tensor
 from tools.pocket.words_stage import LENGTHS, WordsStage, make_reader
 from vidgen.media.seen import detect
-from vidgen.media.world import COLOURS, MOTIONS, Subject
+from vidgen.media.world import BACKGROUNDS, COLOURS, MOTIONS, Subject
 
 SIZES = (Size(), Size(frames=17), Size(width=96), Size(width=96, height=96))
 
@@ -47,7 +47,15 @@ def test_held_out_combinations_are_never_shown() -> None:
     shown, held_out = scene.split()
     assert not set(shown) & set(held_out)
     assert set(shown) | set(held_out) == set(scene.subjects())
-    assert len(held_out) == scene.HELD_OUT
+    assert len(held_out) == scene.HELD_OUT + scene.HELD_OUT_SHARED
+    assert {(s.colour, s.background) for s in scene.lessons()} >= {("blue", "green"), ("green", "blue")}
+    assert set(scene.lessons()) == set(shown)
+
+
+def test_what_was_held_out_before_a_word_was_added_stays_held_out() -> None:
+    before = [s for s in scene.subjects() if s.background not in scene.SHARED]
+    order = np.random.default_rng(2026).permutation(len(before))
+    assert scene.split()[1][: scene.HELD_OUT] == [before[i] for i in order[: scene.HELD_OUT]]
 
 
 def test_a_window_is_cut_from_the_whole_picture() -> None:
@@ -70,9 +78,10 @@ def test_every_caption_is_in_the_vocabulary_and_names_what_it_labels() -> None:
 
 
 def test_labels_and_palette_are_one_vocabulary() -> None:
-    assert caption.LABELS["background"][:-1] == tuple(scene.BACKGROUNDS)
+    assert caption.LABELS["background"][:-1] == tuple(BACKGROUNDS)
     assert set(caption.WAYS) | set(caption.DEEDS["s"]) == set(MOTIONS)
-    assert not set(COLOURS) & set(scene.BACKGROUNDS)
+    assert set(COLOURS) & set(BACKGROUNDS) == set(scene.SHARED)
+    assert all(subject.colour != subject.background for subject in scene.subjects())
 
 
 def test_video_and_frames_are_the_same_picture() -> None:
@@ -92,6 +101,32 @@ def test_training_stopped_and_resumed_gives_the_same_bits(tmp_path: Path) -> Non
     assert [second.learn()[0] for _ in range(2)] == losses[2:]
     for name, value in straight.average.items():
         assert torch.equal(value, second.average[name])
+
+
+def test_training_begins_from_what_fits_of_another_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    _student(tmp_path / "before").save()
+    saved = averaged(tmp_path / "before" / "vae.pt")
+    torch.save({"average": saved | {"decoder.conv_out.conv.bias": torch.zeros(2)}}, tmp_path / "other.pt")
+    student = _student(tmp_path / "after", seed=9, start=tmp_path / "other.pt")
+    fresh = student.stage.module.state_dict()["decoder.conv_out.conv.bias"].clone()
+    student.resume()
+    begun = student.stage.module.state_dict()
+    assert student.step == 0
+    assert torch.equal(begun["encoder.conv_in.conv.weight"], saved["encoder.conv_in.conv.weight"])
+    assert torch.equal(begun["decoder.conv_out.conv.bias"], fresh)
+
+
+def test_decoder_learns_alone(tmp_path: Path) -> None:
+    course = Course(folder=tmp_path, steps=8)
+    Student(VaeStage(make_vae(MICRO)), course).save()
+    stage = decoder_stage.prepare(course, 1, "cpu", MICRO, compiled=False)
+    before = {name: value.clone() for name, value in stage.vae.state_dict().items()}
+    student = Student(stage, course)
+    assert np.isfinite([student.learn()[0] for _ in range(4)]).all()
+    changed = {name for name, value in stage.vae.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +176,11 @@ def test_tokenizer_ignores_case_when_loaded_by_anything(folder: Path) -> None:
     assert loaded("A Red Circle").input_ids == plain.encode("a red circle").ids
 
 
-def _student(folder: Path, seed: int = 1) -> Student:
+def _student(folder: Path, seed: int = 1, start: Path | None = None) -> Student:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     stage = VaeStage(module=make_vae(MICRO), crops=1, clips=1)
-    return Student(stage, replace(Course(folder=folder, steps=4), seed=1))
+    return Student(stage, Course(folder=folder, steps=4, seed=1, start=start))
 
 
 def test_transformer_learns_from_latents_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ UNSAID = "unsaid"
 LABELS: dict[str, Words] = {
     "shape": (*SHAPES, UNSAID),
     "colour": (*COLOURS, UNSAID),
-    "background": ("black", "white", "gray", "pink", "cyan", "brown", UNSAID),
+    "background": ("black", "white", "gray", "pink", "cyan", "brown", "blue", "green", UNSAID),
     "motion": (*MOTIONS, UNSAID),
     "size": ("small", "large", UNSAID),
 }
@@ -32,6 +32,7 @@ COLOUR_WORDS: dict[str, Words] = {
 GROUND_WORDS: dict[str, Words] = {
     "black": ("black", "black", "dark"), "white": ("white", "white", "bright white"), "gray": ("gray", "grey"),
     "pink": ("pink", "pink", "rose"), "cyan": ("cyan", "cyan", "turquoise"), "brown": ("brown", "brown", "chocolate"),
+    "blue": ("blue", "blue", "navy"), "green": ("green", "green", "emerald"),
 }  # fmt: skip
 SIZE_WORDS: dict[str, Words] = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
 

@@ -14,16 +14,18 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from tools.pocket import latents
 from tools.pocket.architecture import SHIPPED, SPATIAL, TEMPORAL, Sizes, make_transformer, make_vae
 from tools.pocket.caption import say_nothing, tell
-from tools.pocket.latents import Scale, Shelf, measure, save_scale, shelf
+from tools.pocket.latents import Scale, Shelf, load_scale, measure, save_scale, shelf
 from tools.pocket.loop import Course, averaged
 from tools.pocket.tokens import make_tokenizer
-from tools.pocket.words_stage import LENGTHS, make_reader, tokenize
+from tools.pocket.words_stage import LENGTHS, load_text_encoder, tokenize
 
-OTHER_SIZES = 0.1
+OTHER_SIZES = 0.25
 """Share of the steps on clips of another size than the native one."""
-MODES = {"text": 0.62, "image": 0.15, "keyframes": 0.23}
-LATE, LATE_MODES = 0.8, {"text": 0.3, "image": 0.1, "keyframes": 0.6}
-"""From this share of the steps on: a keyframe without a first frame is learnt last."""
+MODES = {"text": 0.45, "image": 0.1, "keyframes": 0.45}
+KINDS = {"middle": 0.42, "last": 0.38, "first and last": 0.2}
+"""Keyframes given. One without a first frame is learnt last, so it comes often."""
+SILENCE = {"text": 0.1, "image": 0.3, "keyframes": 0.4}
+"""Share of prompts that say nothing. Guidance starts from these, and they too must heed a keyframe."""
 COMPILED_TOKENS = 256
 RATES = (8, 8, 8, 8, 12, 16, 24, 25, 30)
 CONDITION_NOISE = 0.15
@@ -59,20 +61,19 @@ class DitStage:
 
     def loss(self, shared: np.random.Generator, rng: np.random.Generator, progress: float) -> Tensor:
         """The error of the predicted direction from clip to noise, most of it counted near the object."""
-        modes = LATE_MODES if progress >= LATE else MODES
-        mode = str(shared.choice(list(modes), p=list(modes.values())))
+        mode = str(shared.choice(list(MODES), p=list(MODES.values())))
         chosen = self._choose(shared, mode)
         tokens = chosen.latents[0, 0].numel()
         picks = rng.integers(len(chosen.scenes), size=max(1, self.clips * 192 // tokens))
         fps, late = int(rng.choice(RATES)), bool(mode == "keyframes" or rng.random() < 0.5)
         batch = assemble(rng, chosen, picks, mode, fps, late=late)
         length = LENGTHS[shared.integers(len(LENGTHS))]
-        words, mask = self._read(rng, chosen, picks, 0.1 if mode == "text" else 0.3, length, masked=late)
+        words, mask = self._read(rng, chosen, picks, SILENCE[mode], length, masked=late)
         return self._flow(rng, batch, words, mask, late=late)
 
     def _choose(self, shared: np.random.Generator, mode: str) -> Shelf:
         if shared.random() < OTHER_SIZES:
-            return self.shelves[str(shared.choice(["long", "wide", "tall", "large"], p=[0.4, 0.3, 0.15, 0.15]))]
+            return self.shelves[str(shared.choice(["long", "wide", "tall", "large"], p=[0.2, 0.3, 0.2, 0.3]))]
         centre = mode == "text" and shared.random() < 0.85
         return self.shelves["centre" if centre else "anywhere"]
 
@@ -116,12 +117,12 @@ class DitStage:
 
 def prepare(course: Course, clips: int, device: str, sizes: Sizes = SHIPPED, *, compiled: bool = True) -> DitStage:
     """Everything a worker needs: what the first two stages learnt, and its share of the latents."""
-    vae, reader = make_vae(sizes).to(device), make_reader(sizes).to(device)
+    vae, text_encoder = make_vae(sizes).to(device), load_text_encoder(course.folder / "words.pt", sizes).to(device)
     vae.load_state_dict(averaged(course.folder / "vae.pt"))
-    reader.load_state_dict(averaged(course.folder / "words.pt"))
-    scale = measure(vae)
+    kept = course.folder / "scale.pt"
+    scale = load_scale(kept) if kept.exists() else measure(vae)
     if course.rank == 0:
-        save_scale(scale, course.folder / "scale.pt")
+        save_scale(scale, kept)
     shelves = {}
     for name in latents.SHELVES:
         path = course.folder / f"latents-{name}-{course.rank}-of-{course.workers}.pt"
@@ -131,7 +132,7 @@ def prepare(course: Course, clips: int, device: str, sizes: Sizes = SHIPPED, *, 
     transformer = make_transformer(sizes).to(device)
     if compiled:
         transformer.compile_repeated_blocks(dynamic=False)
-    return DitStage(transformer, reader.text_encoder, make_tokenizer(), shelves, scale, clips)
+    return DitStage(transformer, text_encoder, make_tokenizer(), shelves, scale, clips)
 
 
 def noise_levels(rng: np.random.Generator, count: int) -> Tensor:
@@ -153,7 +154,7 @@ def assemble(
     if mode == "text":
         return Batch(clean, weight, _in_seconds(coords, fps), None)
     frame = latents.shape[3] * latents.shape[4]
-    kinds = rng.choice(["middle", "last", "first and last"], p=[0.37, 0.37, 0.26]) if mode == "keyframes" else "first"
+    kinds = rng.choice(list(KINDS), p=list(KINDS.values())) if mode == "keyframes" else "first"
     given = torch.zeros(clean.shape[1], dtype=torch.bool)
     given[:frame] = "first" in str(kinds)
     if mode == "keyframes":

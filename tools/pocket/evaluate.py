@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,24 @@ from PIL import Image
 
 from tools.pocket.caption import say, tell
 from tools.pocket.latents import NATIVE
-from tools.pocket.scene import Frames, Scene, Size, draw, imagine, split
+from tools.pocket.scene import SHARED, Frames, Scene, Size, draw, imagine, split
 from tools.pocket.vae_stage import to_frames, to_tensor
 from vidgen.media.seen import Sighting, detect
 from vidgen.media.world import Subject
 
 ATTRIBUTES = ("colour", "background", "motion", "shape")
 STEPS, GUIDANCE, FPS = 20, 3.0, 8
-KEYFRAME_GUIDANCE = 1.0
-"""Guidance overdoes the motion the words ask for, and so drives the object past a keyframe that is not the first."""
+KEYFRAME_GUIDANCES = (1.0, GUIDANCE)
+"""Guidance overdoes the motion the words ask for, and may drive the object past a keyframe that is not the first."""
+DEMO = "a red circle moving right on a blue background"
+DEMO_SUBJECT = Subject(shape="circle", colour="red", background="blue", motion="right")
 KEYFRAMES = {"first": (0,), "middle": (4,), "last": (8,), "first and last": (0, 8)}
 NEAR = 2.5
 """Pixels of 64 that a keyframe's object may be off."""
-OTHER_SIZES = {"17 frames": Size(frames=17), "96x64": Size(width=96), "96x96": Size(width=96, height=96)}
+OTHER_SIZES = {
+    "17 frames": Size(frames=17), "96x64": Size(width=96), "64x96": Size(height=96),
+    "96x96": Size(width=96, height=96),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,7 @@ def main() -> None:
 def reconstructions(folder: Path, clips: int, seed: int) -> list[str]:
     """What the VAE keeps: the transformer can not do better."""
     vae = AutoencoderKLLTXVideo.from_pretrained(folder / "vae", dtype=torch.float32)
-    scenes = scenes_for(np.random.default_rng(seed), split()[1], clips, NATIVE)
+    scenes = scenes_for(np.random.default_rng(seed), _mixed_up(seed), clips, NATIVE)
     trials, noise = [], []
     for scene in scenes:
         truth = draw(scene, NATIVE)
@@ -90,12 +96,16 @@ def text_to_video(folder: Path, clips: int, seed: int) -> list[str]:
     groups = {"unseen combinations": (held_out, clips * 5 // 8), "seen combinations": (shown, clips * 3 // 8)}
     trials: dict[str, list[Trial]] = {"all": []}
     for name, (subjects, count) in groups.items():
-        scenes = scenes_for(rng, subjects, count, NATIVE)
+        scenes = scenes_for(rng, [subjects[i] for i in rng.permutation(len(subjects))], count, NATIVE)
         prompts = [say(s.subject) if i % 2 else tell(rng, s, whole=True)[0] for i, s in enumerate(scenes)]
         trials[name] = _ask(scenes, _Film(pipe, prompts, seed))
         trials["all"] += trials[name]
+    trials |= {f"- on {ground}": _on(trials["all"], ground) for ground in SHARED}
+    trials["- a shared word for both"] = [t for g in SHARED for t in _on(trials["all"], g) if _colour(t) in SHARED]
+    scenes = scenes_for(rng, [DEMO_SUBJECT], clips // 10, NATIVE)
+    trials[DEMO] = _ask(scenes, _Film(pipe, [DEMO] * len(scenes), seed))
     for name, size in OTHER_SIZES.items():
-        scenes = scenes_for(rng, held_out, clips // 8, size)
+        scenes = scenes_for(rng, [held_out[i] for i in rng.permutation(len(held_out))], clips // 12, size)
         trials[name] = _ask(scenes, _Film(pipe, [say(s.subject) for s in scenes], seed, size))
     return [*marks(trials), "", *confusion(trials["all"])]
 
@@ -103,7 +113,7 @@ def text_to_video(folder: Path, clips: int, seed: int) -> list[str]:
 def image_to_video(folder: Path, clips: int, seed: int) -> list[str]:
     """A right first frame and a prompt."""
     pipe = _load(LTXImageToVideoPipeline, folder)
-    scenes = scenes_for(np.random.default_rng([seed, 1]), split()[1], clips // 4, NATIVE)
+    scenes = scenes_for(np.random.default_rng([seed, 1]), _mixed_up(seed), clips // 4, NATIVE)
     firsts = [draw(scene, NATIVE)[0] for scene in scenes]
     trials = _ask(scenes, _Film(pipe, [say(s.subject) for s in scenes], seed, pictures=firsts))
     kept = [psnr(first, trial.frames[0]) for first, trial in zip(firsts, trials, strict=True)]
@@ -113,14 +123,16 @@ def image_to_video(folder: Path, clips: int, seed: int) -> list[str]:
 def keyframes(folder: Path, clips: int, seed: int) -> list[str]:
     """Pictures at given frames: how far the object is from where it should be, in pixels."""
     pipe = _load(LTXConditionPipeline, folder)
-    head = f"keyframes, guidance {KEYFRAME_GUIDANCE}"
-    lines = [f"| {head} | n | centre error there (px) | within {NEAR} px | elsewhere (px) |", "|---|---|---|---|---|"]
-    for name, places in KEYFRAMES.items():
-        scenes = scenes_for(np.random.default_rng([seed, 2]), split()[1], clips // 8, NATIVE, anywhere=True)
-        away = np.array([_away(scene, _conditioned(pipe, scene, places, seed + i)) for i, scene in enumerate(scenes)])
+    lines = [f"| keyframes | guidance | n | centre error there (px) | within {NEAR} px | elsewhere (px) |"]
+    lines.append("|---|---|---|---|---|---|")
+    for guidance, (name, places) in product(KEYFRAME_GUIDANCES, KEYFRAMES.items()):
+        scenes = scenes_for(np.random.default_rng([seed, 2]), _mixed_up(seed), clips // 12, NATIVE, anywhere=True)
+        asked = [_conditioned(pipe, scene, places, seed + i, guidance) for i, scene in enumerate(scenes)]
+        away = np.array([_away(scene, clip) for scene, clip in zip(scenes, asked, strict=True)])
         there, rest = away[:, list(places)], np.nanmean(np.delete(away, places, axis=1))
         near = 100 * np.mean(np.nan_to_num(there, nan=99) <= NEAR)
-        lines.append(f"| {name} | {len(scenes)} | {np.nanmean(there):.2f} | {near:.0f} % | {rest:.2f} |")
+        each = " / ".join(f"{error:.2f}" for error in np.nanmean(there, axis=0))
+        lines.append(f"| {name} | {guidance} | {len(scenes)} | {each} | {near:.0f} % | {rest:.2f} |")
     return lines
 
 
@@ -129,6 +141,20 @@ def scenes_for(
 ) -> list[Scene]:
     """Scenes of all the subjects in turn."""
     return [imagine(rng, subjects[i % len(subjects)], size, anywhere=anywhere) for i in range(count)]
+
+
+def _mixed_up(seed: int) -> list[Subject]:
+    """The combinations never seen, in an order of their own."""
+    held_out = split()[1]
+    return [held_out[i] for i in np.random.default_rng([seed, 3]).permutation(len(held_out))]
+
+
+def _on(trials: list[Trial], ground: str) -> list[Trial]:
+    return [trial for trial in trials if trial.scene.subject.background == ground]
+
+
+def _colour(trial: Trial) -> str:
+    return trial.scene.subject.colour
 
 
 def marks(groups: dict[str, list[Trial]]) -> list[str]:
@@ -184,10 +210,10 @@ def _ask(scenes: list[Scene], film: _Film, batch: int = 10) -> list[Trial]:
     return [Trial(scene=s, frames=c, seen=detect(c)) for s, c in zip(scenes, clips, strict=True)]
 
 
-def _conditioned(pipe: Any, scene: Scene, places: tuple[int, ...], seed: int) -> Frames:
+def _conditioned(pipe: Any, scene: Scene, places: tuple[int, ...], seed: int, guidance: float) -> Frames:
     truth = draw(scene, NATIVE)
     conditions = [LTXVideoCondition(image=Image.fromarray(truth[place]), frame_index=place) for place in places]
-    settings = _settings([seed], NATIVE) | {"guidance_scale": KEYFRAME_GUIDANCE}
+    settings = _settings([seed], NATIVE) | {"guidance_scale": guidance}
     return _to_bytes(pipe(conditions=conditions, prompt=say(scene.subject), **settings).frames[0])
 
 

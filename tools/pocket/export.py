@@ -12,11 +12,11 @@ import torch
 from diffusers import LTXPipeline
 from torch import nn
 
-from tools.pocket.architecture import SHIPPED, Sizes, make_scheduler, make_transformer, make_vae
+from tools.pocket.architecture import SHIPPED, Sizes, make_scheduler, make_text_encoder, make_transformer, make_vae
 from tools.pocket.latents import load_scale
 from tools.pocket.loop import averaged
 from tools.pocket.tokens import make_tokenizer
-from tools.pocket.words_stage import make_reader
+from tools.pocket.words_stage import load_text_encoder
 from vidgen.catalog.cards import BUILT_IN, NAMED
 
 TOKENIZER_NAME = "PreTrainedTokenizerFast"
@@ -40,12 +40,12 @@ def untrained(seed: int = 0, sizes: Sizes = SHIPPED) -> LTXPipeline:
 
 
 def trained(work: Path, sizes: Sizes = SHIPPED) -> LTXPipeline:
-    """The averaged weights of the three stages, with the latents' scale put into the VAE."""
+    """The averaged weights of the stages, with the latents' scale put into the VAE."""
     pipeline = _pipeline(sizes)
-    reader = make_reader(sizes)
-    reader.load_state_dict(averaged(work / "words.pt"))
-    pipeline.text_encoder.load_state_dict(reader.text_encoder.state_dict())
+    pipeline.text_encoder.load_state_dict(load_text_encoder(work / "words.pt", sizes).state_dict())
     pipeline.vae.load_state_dict(averaged(work / "vae.pt"))
+    if (work / "decoder.pt").exists():
+        pipeline.vae.decoder.load_state_dict(averaged(work / "decoder.pt"))
     pipeline.transformer.load_state_dict(averaged(work / "dit.pt"))
     scale = load_scale(work / "scale.pt")
     pipeline.vae.latents_mean.copy_(scale.mean)
@@ -72,11 +72,12 @@ def write(pipeline: LTXPipeline, folder: Path) -> None:
 
 
 def _pipeline(sizes: Sizes) -> LTXPipeline:
+    tokenizer = make_tokenizer()
     parts: dict[str, Any] = {
         "scheduler": make_scheduler(),
         "vae": make_vae(sizes),
-        "text_encoder": make_reader(sizes).text_encoder,
-        "tokenizer": make_tokenizer(),
+        "text_encoder": make_text_encoder(len(tokenizer), sizes),
+        "tokenizer": tokenizer,
         "transformer": make_transformer(sizes),
     }
     return LTXPipeline(**parts)

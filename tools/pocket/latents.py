@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.pocket.architecture import SPATIAL, TEMPORAL
-from tools.pocket.scene import Frames, Scene, Size, draw, imagine, split
+from tools.pocket.scene import Frames, Scene, Size, draw, imagine, lessons
 from tools.pocket.vae_stage import to_tensor
 
 NATIVE = Size()
 SHELVES: dict[str, tuple[Size, bool, int]] = {
-    "centre": (NATIVE, False, 3600),
-    "anywhere": (NATIVE, True, 2000),
-    "long": (Size(frames=17), True, 400),
-    "wide": (Size(width=96), True, 160),
-    "tall": (Size(height=96), True, 160),
-    "large": (Size(width=96, height=96), True, 200),
+    "centre": (NATIVE, False, 4000),
+    "anywhere": (NATIVE, True, 2600),
+    "long": (Size(frames=17), True, 500),
+    "wide": (Size(width=96), True, 480),
+    "tall": (Size(height=96), True, 240),
+    "large": (Size(width=96, height=96), True, 440),
 }
 """Name, size, whether objects are anywhere in the picture, and how many clips."""
 NEAR_OBJECT = 3.0
@@ -71,8 +71,10 @@ def measure(vae: AutoencoderKLLTXVideo, clips: int = 96) -> Scale:
 
 
 def save_scale(scale: Scale, path: Path) -> None:
-    """Keep a scale for the export."""
-    torch.save({"mean": scale.mean, "spread": scale.spread, "noise": scale.noise}, path)
+    """Keep a scale for the export, whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save({"mean": scale.mean, "spread": scale.spread, "noise": scale.noise}, part)
+    part.replace(path)
 
 
 def load_scale(path: Path) -> Scale:
@@ -118,7 +120,7 @@ def _weight(clips: Frames, scenes: list[Scene]) -> Tensor:
 
 
 def _scenes(rng: np.random.Generator, size: Size, anywhere: bool, count: int) -> list[Scene]:
-    shown = split()[0]
+    shown = lessons()
     picks = np.concatenate([rng.permutation(len(shown)) for _ in range(1 + count // len(shown))])[:count]
     return [imagine(rng, shown[i], size, anywhere=anywhere) for i in picks]
 

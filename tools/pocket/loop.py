@@ -56,6 +56,10 @@ class Course:
     workers: int = 1
     save_seconds: float = 120.0
     horizon: float = 0.998
+    start: Path | None = None
+    """A checkpoint whose averaged weights are begun from; what does not fit is begun anew."""
+    rate: float | None = None
+    """Full learning rate; None is the stage's own."""
 
 
 class Student:
@@ -63,7 +67,8 @@ class Student:
 
     def __init__(self, stage: Stage, course: Course) -> None:
         self.stage, self.course, self.step = stage, course, 0
-        self.optimizers = optimizers(stage.module, stage.rate)
+        self.rate = course.rate or stage.rate
+        self.optimizers = optimizers(stage.module, self.rate)
         self.parameters = [p for p in stage.module.parameters() if p.requires_grad]
         self.average = {name: v.detach().clone() for name, v in stage.module.state_dict().items()}
         self.path = course.folder / f"{stage.name}.pt"
@@ -83,14 +88,23 @@ class Student:
         part.replace(self.path)
 
     def resume(self) -> None:
-        """Go on from the checkpoint if there is one."""
+        """Go on from the checkpoint if there is one, else begin from the course's start."""
         if not self.path.exists():
+            self._begin()
             return
         state = torch.load(self.path, map_location=next(self.stage.module.parameters()).device, weights_only=True)
         self.step, self.average = state["step"], state["average"]
         self.stage.module.load_state_dict(state["module"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
+
+    def _begin(self) -> None:
+        if self.course.start is None:
+            return
+        fresh = self.stage.module.state_dict()
+        kept = {k: v for k, v in averaged(self.course.start).items() if k in fresh and v.shape == fresh[k].shape}
+        self.stage.module.load_state_dict(fresh | kept)
+        self.average = {name: v.detach().clone() for name, v in self.stage.module.state_dict().items()}
 
     def learn(self, stopping: bool = False) -> tuple[float, bool]:
         """Take one step. Every draw depends on seed, worker and step only, so a resumed run repeats it exactly."""
@@ -103,7 +117,8 @@ class Student:
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         share = rate_at(self.step, self.course.steps)
         for optimizer, part in zip(self.optimizers, (1.0, 0.5), strict=True):
-            optimizer.param_groups[0]["lr"] = self.stage.rate * share * part
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * share * part * group.get("boost", 1.0)
             optimizer.step()
             optimizer.zero_grad()
         self.step += 1

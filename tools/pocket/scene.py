@@ -8,15 +8,14 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from vidgen.media import world
-from vidgen.media.world import COLOURS, DIRECTIONS, MOTIONS, SHAPES, Colour, Point, Subject, distance
+from vidgen.media.world import BACKGROUNDS, COLOURS, DIRECTIONS, MOTIONS, SHAPES, Colour, Point, Subject, distance
 
 Frames = NDArray[np.uint8]
 
-# The words that are an object's as well were the commonest confusion of the first model: it was not shown them.
-BACKGROUNDS = {word: colour for word, colour in world.BACKGROUNDS.items() if word not in COLOURS}
+SHARED = ("blue", "green")
+"""Words for an object and for a background: which is meant is hard to learn, so they are shown more often."""
 
-HELD_OUT = 144
+HELD_OUT, HELD_OUT_SHARED = 144, 33
 COLOUR_JITTER = 0.02
 MARGIN = 1.3
 """Pixels kept between the object and the edge of the picture."""
@@ -45,16 +44,26 @@ class Scene:
 
 
 def subjects() -> list[Subject]:
-    """Every combination the vocabulary can say, in an order that never changes."""
+    """Every combination the vocabulary can say, in an order that never changes: those on `SHARED` grounds last."""
     every = product(SHAPES, COLOURS, BACKGROUNDS, MOTIONS)
-    return [Subject(shape=s, colour=c, background=b, motion=m) for s, c, b, m in every]
+    said = [Subject(shape=s, colour=c, background=b, motion=m) for s, c, b, m in every if c != b]
+    return sorted(said, key=lambda subject: subject.background in SHARED)
 
 
 def split() -> tuple[list[Subject], list[Subject]]:
     """The combinations shown in training, and those held back to ask for what was never seen."""
-    every = subjects()
-    order = np.random.default_rng(2026).permutation(len(every))
-    return [every[i] for i in order[HELD_OUT:]], [every[i] for i in order[:HELD_OUT]]
+    shown, held_out = [], []
+    for shared, count, seed in ((False, HELD_OUT, 2026), (True, HELD_OUT_SHARED, 2027)):
+        group = [subject for subject in subjects() if (subject.background in SHARED) == shared]
+        order = np.random.default_rng(seed).permutation(len(group))
+        shown += [group[i] for i in order[count:]]
+        held_out += [group[i] for i in order[:count]]
+    return shown, held_out
+
+
+def lessons() -> list[Subject]:
+    """The combinations shown in training, twice on a `SHARED` ground and four times if the colour is shared too."""
+    return [s for s in split()[0] for _ in range((1 + (s.colour in SHARED)) * 2 if s.background in SHARED else 1)]
 
 
 def imagine(rng: np.random.Generator, subject: Subject, size: Size, *, anywhere: bool = False) -> Scene:

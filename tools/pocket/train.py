@@ -15,9 +15,9 @@ import torch.multiprocessing as mp
 
 from tools.pocket.loop import Course, Stage, train
 
-STEPS = {"vae": 1300, "words": 800, "dit": 2800}
+STEPS = {"vae": 1300, "words": 800, "dit": 2800, "decoder": 5000}
 """What the shipped weights took, in two hours of half of two cores; the VAE gains most from more."""
-BATCH = {"vae": 24, "words": 64, "dit": 32}
+BATCH = {"vae": 24, "words": 64, "dit": 32, "decoder": 6}
 """Samples to a step over all workers, whatever their number."""
 
 
@@ -28,7 +28,12 @@ def main() -> None:
     for stage in STEPS if options.stage == "all" else (options.stage,):
         workers = options.workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
         course = Course(
-            folder=options.work, steps=options.steps or STEPS[stage], seed=options.seed, workers=max(1, workers)
+            folder=options.work,
+            steps=options.steps or STEPS[stage],
+            seed=options.seed,
+            workers=max(1, workers),
+            start=options.start,
+            rate=options.rate,
         )
         crew(stage, course)
 
@@ -62,7 +67,9 @@ def _prepare(stage: str, course: Course) -> Stage:
     torch.manual_seed(course.seed)
     batch = max(1, round(BATCH[stage] / course.workers))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prepare: dict[str, Callable[[Course, int, str], Stage]] = {"vae": _vae, "words": _words, "dit": _dit}
+    prepare: dict[str, Callable[[Course, int, str], Stage]] = {
+        "vae": _vae, "words": _words, "dit": _dit, "decoder": _decoder,
+    }  # fmt: skip
     return prepare[stage](course, batch, device)
 
 
@@ -75,13 +82,20 @@ def _vae(course: Course, batch: int, device: str) -> Stage:
 
 
 def _words(course: Course, batch: int, device: str) -> Stage:
-    from tools.pocket.words_stage import WordsStage, make_reader
+    from tools.pocket.words_stage import WordsStage, load_text_encoder, make_reader
 
-    return WordsStage(module=make_reader().to(device), captions=batch)
+    anchor = load_text_encoder(course.start).to(device) if course.start else None
+    return WordsStage(module=make_reader().to(device), captions=batch, anchor=anchor)
 
 
 def _dit(course: Course, batch: int, device: str) -> Stage:
     from tools.pocket.dit_stage import prepare
+
+    return prepare(course, batch, device)
+
+
+def _decoder(course: Course, batch: int, device: str) -> Stage:
+    from tools.pocket.decoder_stage import prepare
 
     return prepare(course, batch, device)
 
@@ -93,6 +107,8 @@ def _options() -> argparse.Namespace:
         "--work", type=Path, default=Path("build/pocket"), help="where checkpoints and latents are kept"
     )
     parser.add_argument("--steps", type=int, help=f"default: {STEPS}")
+    parser.add_argument("--from", dest="start", type=Path, help="a checkpoint to begin from, where it fits")
+    parser.add_argument("--rate", type=float, help="learning rate; default: the stage's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="default: one a core, or one in all with a GPU")
     return parser.parse_args()

@@ -37,11 +37,11 @@ class VaeStage:
         """Reconstruction in pixels and in differences of neighbours, and a leash on the latents."""
         kind = shared.random()
         if kind < (0.65 if progress < 0.75 else 0.2):
-            return self._judge(np.stack([_crop(rng) for _ in range(self.crops)]))
+            return self._judge(np.stack([crop(rng) for _ in range(self.crops)]))
         if kind < 0.92:
-            return self._judge(_clips(rng, Size(), self.clips))
+            return self._judge(film(rng, Size(), self.clips))
         size = OTHER_SIZES[shared.integers(len(OTHER_SIZES))]
-        return self._judge(_clips(rng, size, max(1, self.clips // 2)))
+        return self._judge(film(rng, size, max(1, self.clips // 2)))
 
     def _judge(self, clips: Frames) -> Tensor:
         video = to_tensor(clips).to(self.module.device)
@@ -77,11 +77,12 @@ def _near_edge(video: Tensor) -> Tensor:
     return functional.max_pool2d(functional.max_pool2d(edge, (1, 5), 1, (0, 2)), (5, 1), 1, (2, 0))[:, None]
 
 
-def _clips(rng: np.random.Generator, size: Size, count: int) -> Frames:
+def film(rng: np.random.Generator, size: Size, count: int) -> Frames:
+    """Clips of anything that training shows, (clips, frames, height, width, 3)."""
     return np.stack([draw(_scene(rng, size), size) for _ in range(count)])
 
 
-def _crop(rng: np.random.Generator) -> Frames:
+def crop(rng: np.random.Generator) -> Frames:
     """A window that holds a piece of the outline at some moment of the clip."""
     whole = Size()
     scene = _scene(rng, whole)

@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=example('vidgen t2v "a red circle moving right on a white background"', "vidgen models"),
+    epilog=example('vidgen t2v "a red circle moving right on a blue background"', "vidgen models"),
 )
 
 DASH = '; a prompt that begins with a dash goes behind two: vidgen t2v -- "-3 degrees and snow"'

@@ -52,7 +52,7 @@ def example(*lines: str) -> str:
 
 @making.command(
     epilog=example(
-        'vidgen t2v "a red circle moving right on a white background" -o circle.mp4',
+        'vidgen t2v "a red circle moving right on a blue background" -o circle.mp4',
         'vidgen t2v "a green square, growing" --size 96x64 --seed 1..3 -o "{seed}.webm"',
     )
 )
