@@ -23,7 +23,7 @@ PROMPTS = (
     "an orange triangle moves left on a blue background",
 )
 SHOWN = (0, 2, 4, 6, 8)
-LARGER, GAP = 2, 4
+LARGER, GAP, COLOURS = 2, 4, 128
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         generator=[torch.Generator().manual_seed(options.seed) for _ in PROMPTS],
     ).frames  # fmt: skip
     rows = [np.concatenate([_framed(clip[i]) for i in SHOWN], axis=1) for clip in clips]
-    Image.fromarray(np.concatenate(rows)).save(options.to, optimize=True)
+    Image.fromarray(np.concatenate(rows)).quantize(COLOURS).save(options.to, optimize=True)
 
 
 def _framed(picture: NDArray[np.float32]) -> Frames:
