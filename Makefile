@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY) ## make a clip with the built-in model
-	@$(BIN)/vidgen t2v "a red circle moving right on a blue background" --seed 1 --overwrite -o demo.mp4
+	@$(BIN)/vidgen t2v "a red circle moving right on a blue background" --seed 4 --overwrite -o demo.mp4
 
 check: $(READY) ## style and types, in seconds
 	$(BIN)/ruff format --check .
