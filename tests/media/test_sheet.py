@@ -48,6 +48,17 @@ def test_refusals(folder: Path) -> None:
     with pytest.raises(UsageRefused, match=r"cannot be a \.bmp"):
         sheet.draw(path, folder / "s.bmp")
     (folder / "s.png").write_text("mine")
-    with pytest.raises(OutputRefused, match="cannot write"):
+    with pytest.raises(OutputRefused, match=r"s\.png exists"):
         sheet.draw(path, folder / "s.png")
     assert (folder / "s.png").read_text() == "mine"
+    with pytest.raises(OutputRefused, match="cannot write"):
+        sheet.draw(path, folder / "gone" / "s.png")
+
+
+def test_an_older_sheet_is_replaced_when_it_may_be(folder: Path) -> None:
+    path = write(folder / "x.png", shape(frames=2))
+    (folder / "s.png").write_text("old")
+    sheet.draw(path, folder / "s.png", overwrite=True)
+    with Image.open(folder / "s.png") as image:
+        assert image.format == "PNG"
+    assert sorted(each.name for each in folder.iterdir()) == ["s.png", "x.png"]

@@ -41,10 +41,11 @@ def sheet(
     ] = None,
     columns: Annotated[int, typer.Option(help="Pictures across.", min=1, max=20)] = 5,
     rows: Annotated[int, typer.Option(help="Pictures down.", min=1, max=20)] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
 ) -> None:
     """A contact sheet: pictures from all through a clip, on one page."""
     to = output or clip.with_name(f"{clip.name}.sheet.png")
-    contact_sheet.draw(clip, to, columns=columns, rows=rows)
+    contact_sheet.draw(clip, to, columns=columns, rows=rows, overwrite=overwrite)
     screen.result(str(to))
 
 

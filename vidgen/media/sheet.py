@@ -1,5 +1,7 @@
 """A contact sheet: a clip at a glance, its first and last frame included."""
 
+import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +19,12 @@ KINDS = (".png", ".jpg", ".jpeg", ".webp")
 _PAPER, _INK = (17, 18, 20), (150, 154, 160)
 
 
-def draw(path: Path, to: Path, *, columns: int = 5, rows: int = 1, width: int = 320) -> None:
-    """Draw `columns` x `rows` evenly spaced frames of the clip, each `width` pixels wide, into a new picture `to`.
+def draw(path: Path, to: Path, *, columns: int = 5, rows: int = 1, width: int = 320, overwrite: bool = False) -> None:
+    """Draw `columns` x `rows` evenly spaced frames of the clip, each `width` pixels wide, into the picture `to`.
 
     Frames of less than half that width keep their pixels sharp. Under each stands its time (its number where the clip
-    has no clock). Refuses a suffix that it cannot write (exit 2), a clip that it cannot read (3), an existing `to` (6).
+    has no clock). Refuses a suffix that it cannot write (exit 2), a clip that it cannot read (3), and a `to` that is
+    there, unless it may `overwrite` (6).
     """
     if to.suffix.lower() not in KINDS:
         raise UsageRefused(
@@ -31,7 +34,7 @@ def draw(path: Path, to: Path, *, columns: int = 5, rows: int = 1, width: int = 
     wanted = _spread(facts.frames, columns * rows)
     cells = _cells(path, wanted, width)
     columns = min(columns, len(cells))
-    _save(_sheet(cells, [_label(index, facts.fps) for index in wanted], columns), to)
+    _save(_sheet(cells, [_label(index, facts.fps) for index in wanted], columns), to, overwrite=overwrite)
 
 
 def _spread(frames: int, cells: int) -> list[int]:
@@ -81,13 +84,19 @@ def _write(pen: "ImageDraw", at: tuple[int, int], label: str, font: "FreeTypeFon
     pen.text(at, label, fill=_INK, font=font, anchor="mm")
 
 
-def _save(sheet: "Image", to: Path) -> None:
+def _save(sheet: "Image", to: Path, *, overwrite: bool) -> None:
+    """Written whole under another name first: neither half a picture nor the loss of an older one."""
+    if to.exists() and not overwrite:
+        raise OutputRefused(f"{to} exists", "give another name, or --overwrite")
+    fresh = to.with_name(f".{to.name}.{os.getpid()}")
     try:
-        with to.open("xb") as file:
+        with fresh.open("xb") as file:
             sheet.save(file, format={".png": "PNG", ".webp": "WEBP"}.get(to.suffix.lower(), "JPEG"), quality=92)
+        fresh.replace(to)
     except OSError as error:
-        if not isinstance(error, FileExistsError):
-            to.unlink(missing_ok=True)
         raise OutputRefused(
-            f"cannot write {to.name}: {error.strerror or error}", "give a free name in a folder that you may write to"
+            f"cannot write {to.name}: {error.strerror or error}", "give a name in a folder that you may write to"
         ) from error
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
