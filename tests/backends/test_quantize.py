@@ -14,6 +14,7 @@ from tests import twins
 from vidgen.backends import ltx, pipes, quantize
 from vidgen.catalog import cards
 from vidgen.core.plan import Job, Placement, Precision, Rung
+from vidgen.core.request import Lora
 from vidgen.media.measures import psnr
 
 QUANTIZED = [precision for precision in Precision if precision.quantized]
@@ -25,10 +26,10 @@ def rung(precision: Precision) -> Rung:
     return Rung(precision=precision, placement=Placement.PHASE)
 
 
-def pocket(precision: Precision) -> Job:
+def pocket(precision: Precision, **words: Any) -> Job:
     card = cards.card("pocket")
     return twins.job(
-        card, width=32, height=32, frames=5, steps=2, negative="", rung=rung(precision), prompt="a red circle"
+        card, width=32, height=32, frames=5, steps=2, negative="", rung=rung(precision), prompt="a red circle", **words
     )
 
 
@@ -136,3 +137,10 @@ def test_it_all_happens_without_a_word(kept: Path) -> None:
         [sys.executable, "-m", "vidgen", *words, "-o", "x.mp4"], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("x.mp4\n", "")
+
+
+def test_a_lora_is_worn_over_quantized_weights() -> None:
+    lora = [Lora(path=twins.lora(Path("style.safetensors"), width=128))]
+    worn = {each: film(pocket(each, loras=lora)) for each in (Precision.BF16, Precision.INT8)}
+    assert psnr(worn[Precision.BF16], worn[Precision.INT8]) > 30
+    assert psnr(worn[Precision.INT8], film(pocket(Precision.INT8))) < 20
