@@ -76,6 +76,19 @@ def _seconds_to_stop(phase: str, done: int, number: int) -> float:
     return took
 
 
+@pytest.mark.parametrize("delay", [0.1, 0.4, 0.8, 1.5])
+def test_a_stop_while_libraries_are_imported_is_clean(delay: float) -> None:
+    """Part of torch is not Python's: an exception in the midst of its import would abort the process."""
+    words = [*COMMAND, "t2v", "a red circle", "--progress", "json", "-o", "x.mp4"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _until(process, "load", 0)
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert [line for line in err.splitlines() if not line.startswith("{")] == ["vidgen: stopped"]
+
+
 def test_a_second_signal_stops_at_once_and_keeps_what_was_kept() -> None:
     words = [*LONG, "--checkpoint-every", "1"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

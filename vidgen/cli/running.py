@@ -1,6 +1,7 @@
 """A run as a person sees it: progress, sentences, stops, results."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -62,6 +63,10 @@ Until the first step is done the transformer is still being loaded, and there is
 """
 
 
+class _Halt(KeyboardInterrupt):
+    """A stop on its way out: unlike a refusal, no library takes it for a fault of its own."""
+
+
 class _Stop:
     """Remembers that the user asked to stop. While nothing is at stake, stops at once."""
 
@@ -78,13 +83,24 @@ class _Stop:
 
     def answer(self) -> None:
         if self._asked:
-            raise Stopped("stopped", "", signal_number=self._asked)
+            raise _Halt
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         again, self._asked = self._asked, number
+        if _torch_begins():
+            return  # an exception in the midst of it would abort the process; the next event stops
         if again or not self._patient:
-            raise Stopped("stopped", "", signal_number=number)
+            raise _Halt
         screen.say("vidgen: stopping after this step; once more to stop at once")
+
+    def refusal(self) -> Stopped:
+        return Stopped("stopped", "", signal_number=self._asked or signal.SIGINT)
+
+
+def _torch_begins() -> bool:
+    """Whether torch is being imported: it takes seconds, and part of it is not Python's."""
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 @contextmanager
@@ -94,6 +110,8 @@ def _stoppable() -> Iterator[_Stop]:
     before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
+    except KeyboardInterrupt:
+        raise stop.refusal() from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
