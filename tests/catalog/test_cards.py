@@ -286,3 +286,11 @@ def test_a_copy_of_the_built_in_model_is_served_by_its_card() -> None:
     shutil.copytree(pocket.folder, "copy")
     found = cards.card("./copy")
     assert (found.name, found.grid, found.defaults) == ("copy", pocket.grid, pocket.defaults)
+
+
+def test_a_share_is_between_nothing_and_all() -> None:
+    text = (cards.OWN / "pocket.toml").read_text(encoding="utf-8").replace("blocks = 0.8", "blocks = 1.8")
+    Path("odd.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageRefused) as refused:
+        cards.read(Path("odd.toml"))
+    says(refused, 2, "odd.toml", "is no share")

@@ -42,8 +42,13 @@ T5_XXL = {"d_model": 4096, "num_layers": 24, "num_heads": 64, "d_kv": 64, "d_ff"
 CARDS = sorted(path.stem for path in cards.OWN.glob("ltx-video-*.toml"))
 
 
-def counted(model: Any) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+def counted(model: Any) -> tuple[int, float]:
+    """Its parameters, and the share of them that quantization shrinks."""
+    from vidgen.backends.quantize import in_blocks
+
+    every = sum(parameter.numel() for parameter in model.parameters())
+    blocks = sum(module.weight.numel() for name, module in model.named_modules() if in_blocks(module, name))
+    return every, round(blocks / every, 6)
 
 
 @pytest.mark.slow
@@ -57,11 +62,11 @@ def test_a_card_counts_every_parameter(name: str) -> None:
     with torch.device("meta"):
         found = {
             "transformer": counted(LTXVideoTransformer3DModel(**TRANSFORMER_CONFIGS[size])),
-            "vae": counted(AutoencoderKLLTXVideo(**VAE_CONFIGS[min(version, "0.9.5")])),
+            "vae": (counted(AutoencoderKLLTXVideo(**VAE_CONFIGS[min(version, "0.9.5")]))[0], 0.0),
             "text_encoder": counted(T5EncoderModel(T5Config(**T5_XXL, feed_forward_proj="gated-gelu"))),
         }
     card = cards.card(name)
-    assert found == {part.name: part.parameters for part in card.components if part.parameters}
+    assert found == {part.name: (part.parameters, part.blocks) for part in card.components if part.parameters}
 
 
 @pytest.mark.parametrize("name", CARDS)

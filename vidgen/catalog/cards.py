@@ -127,11 +127,11 @@ def _grid(table: Table) -> Grid:
 
 
 def _component(name: str, table: Table) -> Component:
+    blocks = table.take("blocks", float, 0.0)
+    if not 0 <= blocks <= 1:
+        raise UsageRefused(f"{table.where}: blocks = {blocks:g} is no share", "give blocks a number from 0 to 1")
     component = Component(
-        name=name,
-        kind=table.take("kind", str),
-        parameters=table.take("parameters", int, 0),
-        blocks=table.take("blocks", float, 0.0),
+        name=name, kind=table.take("kind", str), parameters=table.take("parameters", int, 0), blocks=blocks
     )
     table.finish()
     return component

@@ -34,9 +34,7 @@ Family = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model", "-m", help="Test other weights of the built-in model: a folder with its card.toml.", metavar="FOLDER"
-    ),
+    typer.Option("--model", "-m", help="Test other weights of the built-in model, in this folder.", metavar="FOLDER"),
 ]
 Keep = Annotated[Path | None, typer.Option(help="Keep the clips in this folder, new or empty.", metavar="FOLDER")]
 Junit = Annotated[Path | None, typer.Option(help="Write the report as JUnit's XML too.", metavar="FILE")]
