@@ -110,6 +110,12 @@ def _card(card: ModelCard) -> Iterator[str]:
     if card.aliases:
         yield f"- also called {', '.join(card.aliases)}"
     yield f"- draws sides in multiples of {card.grid.size} and {card.grid.frames}k+1 frames; others are cut from those"
+    if card.good_at:
+        yield f"- good at {', '.join(card.good_at)}"
+    if card.longest:
+        yield f"- its makers recommend at most {card.longest} frames"
+    if any(card.largest):
+        yield "- its makers recommend at most {}x{}".format(*card.largest)
     for mode, way in card.ways.items():
         pictures = {0: "", 1: ", one picture"}.get(way.keyframes, f", up to {way.keyframes} pictures")
         yield f"- {mode} through `{way.pipeline}`{pictures}"

@@ -14,7 +14,7 @@ from vidgen.catalog.tables import Table, load
 from vidgen.core.card import Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
-from vidgen.core.words import nearest
+from vidgen.core.words import nearest, size
 
 OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
@@ -112,6 +112,9 @@ def read(path: Path) -> ModelCard:
         sound=table.take("sound", bool, False),
         loras=table.take("loras", bool, True),
         knows=table.take("knows", str, ""),
+        longest=table.take("longest", int, 0),
+        largest=_largest(table),
+        good_at=table.texts("good_at"),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )
@@ -124,6 +127,11 @@ def _grid(table: Table) -> Grid:
     grid = Grid(size=table.take("size", int), frames=table.take("frames", int))
     table.finish()
     return grid
+
+
+def _largest(table: Table) -> tuple[int, int]:
+    text = table.take("largest", str, "")
+    return size(text, default=(0, 0), grid=1) if text else (0, 0)
 
 
 def _component(name: str, table: Table) -> Component:

@@ -89,6 +89,8 @@ class ModelCard:
     """What is true of one model. `settings` holds what only its family reads; `defaults` what nobody needs to type.
 
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
+    `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
+    `good_at` are words for what it is praised for.
     """
 
     name: str
@@ -112,6 +114,9 @@ class ModelCard:
     sound: bool = False
     loras: bool = True
     knows: str = ""
+    longest: int = 0
+    largest: tuple[int, int] = (0, 0)
+    good_at: tuple[str, ...] = ()
     serves: tuple[str, ...] = ()
     defaults: Mapping[str, object]
     settings: Mapping[str, object] = field(default_factory=dict)
