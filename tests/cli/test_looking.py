@@ -81,7 +81,7 @@ def test_a_plan_for_a_machine_that_one_does_not_have(memory: list[str], rung: st
 
 def test_a_plan_for_a_machine_that_is_too_small_says_what_it_would_take(vidgen: ANSWER) -> None:
     answer = vidgen(*PLANNED, "--vram", "5")
-    assert (answer.code, "int8, one phase at a time, decoding in tiles: needs" in answer.err) == (5, True)
+    assert (answer.code, "int8, one phase at a time, decoding in tiles of 512: needs" in answer.err) == (5, True)
     for wrong in ("-1", "nan", "1e9"):
         answer = vidgen(*PLANNED, f"--vram={wrong}")
         assert (answer.code, "is no size of a memory" in answer.err) == (2, True)
