@@ -21,7 +21,7 @@ STOREYS = (
     {"cli"},
     {"smoke"},
     {"generate", "prepare", "resume", "weights"},
-    {"catalog", "planning", "probe", "hub", "tokens", "backends", "media", "studio"},
+    {"adapters", "catalog", "planning", "probe", "hub", "tokens", "backends", "media", "studio"},
     {"core"},
 )
 """A room imports only from storeys below its own, and from itself. The story's three files are one room."""
