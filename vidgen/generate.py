@@ -60,7 +60,10 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
 def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
     """All clips of one model on one rung: encode all, denoise all, then decode and deliver one after the other."""
     with ExitStack() as claims:
-        shots = [_Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener)))) for job in jobs]
+        shots = [
+            _Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))))
+            for job in jobs
+        ]
         listener(Event(phase="load", clips=len(shots)))
         with opened(jobs[0]) as backend:
             undone = [shot for shot in shots if not shot.part.has(LATENTS)]
@@ -160,6 +163,12 @@ class _measured:  # noqa: N801 - reads as `with _measured("decode", shots)`
 def _waiting(job: Job, listener: Listener) -> Callable[[], None]:
     return lambda: listener(
         Event(phase="load", note=f"waiting for another vidgen, which is making {job.request.output}")
+    )
+
+
+def _damaged(job: Job, listener: Listener) -> Callable[[str], None]:
+    return lambda phase: listener(
+        Event(phase="load", note=f"the {phase} of {job.request.output}, damaged on the disk, will be made again")
     )
 
 

@@ -64,6 +64,9 @@ def _literal(path: Path) -> str:
 def _ready(found: asked.Asked, *, decode: bool) -> None:
     if decode and not artefacts.has(found.folder, artefacts.LATENTS):
         raise InputRefused(f"{found.folder} holds no finished latents", "go on with it first: vidgen resume")
+    if decode and not artefacts.sound(found.folder, artefacts.LATENTS):
+        said = f"the latents in {found.folder} are damaged"
+        raise InputRefused(said, f"make them again: vidgen resume {found.folder}")
     if not artefacts.standing(found.folder, 0):
         raise InputRefused(f"{found.folder} holds nothing to go on from", "give the first command again")
 

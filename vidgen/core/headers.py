@@ -37,14 +37,20 @@ def header(path: Path) -> Header:
             if begin > min(size, LONGEST):
                 raise ValueError("it is no safetensors file, or was cut short")
             said = json.loads(file.read(begin - 8))
-        facts = said.pop("__metadata__", {})
-        tensors = {str(name): _entry(entry, begin) for name, entry in said.items()}
+        facts = said.get("__metadata__", {})
+        tensors = entries(said, begin)
+        known = {str(name): str(fact) for name, fact in facts.items()}
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError("its header is damaged") from error
     end = max((entry.end for entry in tensors.values()), default=begin)
     if end != size:
         raise ValueError(f"it has {size} bytes, and should have {end}")
-    return Header(tensors=tensors, facts={str(name): str(fact) for name, fact in facts.items()})
+    return Header(tensors=tensors, facts=known)
+
+
+def entries(said: Mapping[str, Any], begin: int) -> dict[str, Entry]:
+    """The tensors that the text of a header names, in a file whose header ends at `begin`."""
+    return {str(name): _entry(entry, begin) for name, entry in said.items() if name != "__metadata__"}
 
 
 def _entry(said: Mapping[str, Any], begin: int) -> Entry:

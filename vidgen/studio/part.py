@@ -101,10 +101,13 @@ class Part:
 
 
 @contextmanager
-def part(job: Job, waiting: Callable[[], None] = lambda: None) -> Iterator[Part]:
+def part(
+    job: Job, waiting: Callable[[], None] = lambda: None, damaged: Callable[[str], None] = lambda phase: None
+) -> Iterator[Part]:
     """The folder of `job`, claimed for this process.
 
     While another process works in it: waits when the job says so, and calls `waiting` once; else TryLater (exit 75).
+    Artefacts that have changed on the disk are removed, and `damaged` is told of each.
     """
     mark = "" if job.source else fingerprint(job)
     with _claimed(job, mark, waiting) as folder:
@@ -114,6 +117,8 @@ def part(job: Job, waiting: Callable[[], None] = lambda: None) -> Iterator[Part]
                 raise _there(found.output)
             _agree(job, folder, mark)
             found.discard_film()
+            for phase in artefacts.sweep(folder):
+                damaged(phase)
             yield found
         finally:
             found.tidy()
