@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import vidgen
+from tests import twins
 from tests.conftest import ANSWER
 from vidgen.core.errors import InputRefused, OutputRefused, Refusal, Stopped, UsageRefused
 from vidgen.core.plan import Job
@@ -260,6 +261,22 @@ def test_a_folder_that_was_tampered_with_is_refused(picture: Path) -> None:
         file.write_text(text.replace(fault, other))
         with pytest.raises(InputRefused, match="is damaged"):
             resume(PART)
+
+
+def test_a_lora_that_has_gone_or_changed_is_refused(vidgen: ANSWER) -> None:
+    file = twins.lora(Path("style.safetensors"), width=128).absolute()
+    stopped({"lora": [str(file)]}, ("denoise", 2))
+    kept = file.read_bytes()
+    assert resume(PART).request.loras[0].path == file
+    file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    changed = vidgen("resume", str(PART))
+    assert (changed.code, f"LoRA {file} is not the file that {PART} was begun with" in changed.err) == (3, True)
+    file.unlink()
+    gone = vidgen("resume", str(PART))
+    assert (gone.code, f"LoRA {file}, which {PART} was begun with, is not there" in gone.err) == (3, True)
+    assert "put it back there" in gone.err
+    file.write_bytes(kept)
+    assert finished(resume(PART))[1] == [2, 3]
 
 
 def test_what_is_no_folder_of_ours_or_another_models_is_refused(picture: Path) -> None:

@@ -34,6 +34,7 @@ def resume(
     """
     found = asked.read(_home(Path(folder)))
     _ready(found, decode=decode)
+    asked.same_loras(found)
     card = _card(found, model)
     brief = Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
