@@ -337,3 +337,18 @@ def test_of_different_requests_at_one_new_output_one_wins() -> None:
 def test_who_waits_goes_on_when_the_other_was_killed_and_refuses_when_it_was_done(whole: str) -> None:
     assert race([asked(wait=True), asked(wait=True)]) == [0, 6]
     assert digest(Path("x.mkv")) == whole
+
+
+def test_who_waits_and_may_skip_skips_what_was_made_meanwhile(whole: str) -> None:
+    assert race([asked(wait=True, skip_existing=True) for _ in range(3)]) == [0, 0, 0]
+    assert digest(Path("x.mkv")) == whole
+    assert sorted(path.name for path in Path().glob("x.mkv*")) == ["x.mkv", "x.mkv.json"]
+
+
+def test_a_clip_that_appeared_since_is_skipped_and_the_others_are_made() -> None:
+    jobs = vidgen.prepare("t2v", **ASKED, seed="1..3", output="{seed}.mkv", skip_existing=True)
+    Path("2.mkv").write_text("mine")
+    results = {result.path.name: result.skipped for result in vidgen.run(jobs)}
+    assert results == {"1.mkv": False, "2.mkv": True, "3.mkv": False}
+    assert Path("2.mkv").read_text() == "mine"
+    assert not list(Path().glob("*.part"))

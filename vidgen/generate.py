@@ -64,6 +64,10 @@ def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
             _Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))))
             for job in jobs
         ]
+        yield from (_skipped(shot.job) for shot in shots if shot.part.skip)
+        shots = [shot for shot in shots if not shot.part.skip]
+        if not shots:
+            return
         listener(Event(phase="load", clips=len(shots)))
         with opened(jobs[0]) as backend:
             undone = [shot for shot in shots if not shot.part.has(LATENTS)]
