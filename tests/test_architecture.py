@@ -46,7 +46,20 @@ HEAVY = {
 
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "service", "misc"}
 
-BACKENDS_OWN = {"__init__", "fit", "lean", "loras", "onward", "port", "pipes", "pixels", "quiet", "quantize", "twin"}
+BACKENDS_OWN = {
+    "__init__",
+    "fit",
+    "lean",
+    "loras",
+    "onward",
+    "port",
+    "pipes",
+    "pixels",
+    "quiet",
+    "quantize",
+    "store",
+    "twin",
+}
 """What the families share; every other file there is a family."""
 
 

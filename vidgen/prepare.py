@@ -71,7 +71,7 @@ def prepare(
     )
     name, _ = settings.first(brief.layers, "model", "auto")
     jobs = _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
-    manners = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
+    manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
     jobs = [replace(job, skip_existing=skip_existing, **manners) for job in jobs]
     chosen = any("output" in layer for layer in brief.layers.values())
     ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
