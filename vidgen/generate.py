@@ -51,7 +51,11 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
 def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
     """All clips of one model on one rung; where a phase fails, those that are left go on from there on another rung."""
     with ExitStack() as claims:
-        shots = [Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener)))) for job in jobs]
+        shots = [
+            Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))))
+            for job in jobs
+        ]
+        yield from (_skipped(shot.job) for shot in shots if shot.part.skip)
         tried: set[Rung] = set()
         while left := _left(shots):
             tried.add(left[0].job.plan.rung)
@@ -62,7 +66,7 @@ def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
 
 
 def _left(shots: Sequence[Shot]) -> list[Shot]:
-    return [shot for shot in shots if not shot.part.delivered]
+    return [shot for shot in shots if not (shot.part.delivered or shot.part.skip)]
 
 
 def _phases(shots: Sequence[Shot], listener: Listener) -> Iterator[Result]:
@@ -165,6 +169,12 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
 def _waiting(job: Job, listener: Listener) -> Callable[[], None]:
     return lambda: listener(
         Event(phase="load", note=f"waiting for another vidgen, which is making {job.request.output}")
+    )
+
+
+def _damaged(job: Job, listener: Listener) -> Callable[[str], None]:
+    return lambda phase: listener(
+        Event(phase="load", note=f"the {phase} of {job.request.output}, damaged on the disk, will be made again")
     )
 
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidgen.core.card import Component, ModelCard
+from vidgen.core.headers import header
 from vidgen.core.plan import Weights
 
 INDEX = "*.safetensors.index.json"
-LONGEST_HEADER = 100_000_000
-"""Bytes: what the format itself allows."""
 
 
 def find(card: ModelCard) -> Weights:
@@ -83,13 +82,10 @@ def _damaged(component: Component, place: Path) -> Iterator[str]:
 def _whole(path: Path) -> bool:
     """Whether a file of tensors is as long as its header says; its contents are checked when they are loaded."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, LONGEST_HEADER)))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return path.stat().st_size == 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        header(path)
+    except (OSError, ValueError):
         return False
+    return True
 
 
 def _tensors(place: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests import twins
-from vidgen.backends import ltx, pipes, quantize
+from vidgen.backends import ltx, pipes, quantize, store
 from vidgen.catalog import cards
 from vidgen.core.plan import Job, Placement, Precision, Rung
 from vidgen.core.request import Lora
@@ -106,10 +106,10 @@ def test_other_files_or_another_scheme_are_never_taken_for_what_was_kept(tmp_pat
     folder = tmp_path / "vae"
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(b"one")
-    marks = {quantize._key(folder, precision) for precision in QUANTIZED}
+    marks = {store.place(folder, precision) for precision in QUANTIZED}
     time.sleep(0.01)
     (folder / "a.safetensors").write_bytes(b"two")
-    marks |= {quantize._key(folder, precision) for precision in QUANTIZED}
+    marks |= {store.place(folder, precision) for precision in QUANTIZED}
     assert len(marks) == 4
 
 

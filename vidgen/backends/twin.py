@@ -5,22 +5,25 @@ Offline, in about a second. Knows no family: what is small about one is data, an
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from vidgen.backends import pipes, quiet
 from vidgen.backends.pipes import Kind, Reader
 from vidgen.core.card import Twin, TwinPart
-from vidgen.core.errors import UsageRefused
+from vidgen.core.errors import OutputRefused, UsageRefused
 
 
 def build(twin: Twin, folder: Path, *, pipeline: str, seed: int = 0) -> Path:
     """The twin in `folder`, with the index of `pipeline`, as it would be downloaded; the same seed, the same weights.
 
-    Refuses (exit 2) a class that its family does not load, and arguments that the class does not take.
+    Refuses (exit 2) a class that its family does not load, and arguments that the class does not take; and (exit 6) a
+    folder that has no room for it.
     """
     family = importlib.import_module(f"vidgen.backends.{twin.family}")
     kinds: Mapping[str, Kind] = {**pipes.KINDS, **family.KINDS}
@@ -30,10 +33,23 @@ def build(twin: Twin, folder: Path, *, pipeline: str, seed: int = 0) -> Path:
         for name, part in twin.parts.items():
             kind = _kind(twin, name, kinds)
             with quiet.quickly():
-                _made(twin, name, kind).save_pretrained(folder / name)
+                made = _made(twin, name, kind)
+                with _written(folder):
+                    made.save_pretrained(folder / name)
             index[name] = [kind.module.partition(".")[0], part.kind]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    with _written(folder):
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     return folder
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Says in a sentence that something could not be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        said = f"cannot write a tiny model in {folder}: {getattr(error, 'strerror', None) or error}"
+        raise OutputRefused(said, "make room there, or name another folder in TMPDIR") from error
 
 
 def _kind(twin: Twin, name: str, kinds: Mapping[str, Kind]) -> Kind:

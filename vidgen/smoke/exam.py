@@ -108,7 +108,11 @@ def _take(trial: Trial, known: ModelCard, model: str, path: Path, scratch: Path)
 def _keyframe(trial: Trial, mark: Mark, path: Path) -> Keyframe:
     from PIL import Image
 
-    Image.fromarray(trial.picture(mark)).save(path)
+    try:
+        Image.fromarray(trial.picture(mark)).save(path)
+    except OSError as error:
+        said = f"cannot write a picture in {path.parent}: {error.strerror or error}"
+        raise OutputRefused(said, "make room there, or name another folder in TMPDIR") from error
     return Keyframe(picture=path, frame=mark.frame)
 
 
