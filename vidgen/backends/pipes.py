@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from vidgen.backends import quantize, quiet
@@ -23,7 +24,10 @@ from vidgen.core.request import Lora
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 """What is computed in."""
 
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError),
+    *(SafetensorError, StrictDataclassError),
+)
 """What Diffusers and Transformers raise on files that are absent, truncated or of another model."""
 
 Reader: TypeAlias = Callable[[Any, Path, torch.dtype], tuple[Any, Mapping[str, Any]]]
@@ -181,7 +185,7 @@ def _same_class(name: str, card: Path, wanted: str) -> None:
     """Refuse a folder that names another class: a scheduler of another kind would load without a word."""
     try:
         named = json.loads(card.read_text(encoding="utf-8")).get("_class_name", wanted)
-    except (OSError, ValueError, AttributeError):
+    except UNREADABLE:
         return
     if named != wanted:
         raise WeightsRefused(
@@ -210,7 +214,7 @@ def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRe
             )
         try:
             _peek(file)
-        except (OSError, ValueError, SafetensorError) as fault:
+        except UNREADABLE as fault:
             return WeightsRefused(
                 f"{name} cannot be loaded: {file} is damaged ({_first_line(fault)})",
                 "if it was downloaded: vidgen download --repair MODEL",

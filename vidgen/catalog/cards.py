@@ -63,7 +63,7 @@ def for_folder(folder: Path) -> ModelCard:
         pipeline = kinds["_class_name"]
     except OSError as error:
         raise WeightsRefused(f"{folder} has no model_index.json", "give the folder of a Diffusers pipeline") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsRefused(f"{index} is not a pipeline's index", "fetch that file again") from error
     named = cards().get(str(kinds.get(NAMED, "")))
     if named:
