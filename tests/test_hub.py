@@ -107,6 +107,14 @@ def test_an_index_that_is_none_is_named_instead_of_raising(content: str) -> None
     assert here(folder).missing == (f"text_encoder/{INDEX} (cannot be read)",)
 
 
+@pytest.mark.parametrize("shard", ["evil.bin", "../vae/diffusion_pytorch_model.safetensors", "a\\b.safetensors"])
+def test_an_index_may_name_only_files_of_tensors_beside_it(shard: str) -> None:
+    folder = written(Path("weights"))
+    (folder / "text_encoder" / shard).write_bytes(b"x")
+    (folder / "text_encoder" / INDEX).write_text(json.dumps({"weight_map": {"a": shard}}), encoding="utf-8")
+    assert f"text_encoder/{INDEX} (cannot be read)" in here(folder).missing
+
+
 def test_an_empty_cache_misses_every_component_by_name() -> None:
     found = hub.find(CARD)
     assert (found.folder, dict(found.sizes)) == (None, {})
