@@ -134,9 +134,9 @@ def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:
     shot.job = job = replace(job, adjustments=(*job.adjustments, *found))
     text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib)
     record.embed(made.film, text)
+    record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))
     made.deliver(overwrite=job.overwrite, keep=job.keep_latents)
-    record.write_sidecar(request.output, text)
     return _result(shot)
 
 

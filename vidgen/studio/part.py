@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLAIM = "claim"
-PART, KEPT, GONE = ".part", ".latents", ".gone"
+PART, KEPT, GONE, RECORD = ".part", ".latents", ".gone", ".json"
 PAUSE_S = 0.2
 
 
@@ -37,6 +37,7 @@ class Part:
         self.folder = folder
         self.output = output
         self.film = folder / f"film{output.suffix}"
+        self.record = folder / f"{self.film.name}{RECORD}"
         self.sound = folder / "sound.wav"
         self.delivered = False
 
@@ -57,7 +58,7 @@ class Part:
         return artefacts.has(self.folder, phase)
 
     def deliver(self, *, overwrite: bool = False, keep: bool = False) -> None:
-        """Put the finished film at its place, and remove the folder, or keep it as `clip.mp4.latents`.
+        """Put the finished film and its record at their places; the folder goes, or becomes `clip.mp4.latents`.
 
         Never replaces what has appeared at the place, unless told to: of several who deliver at once, one succeeds.
         """
@@ -68,11 +69,12 @@ class Part:
                 raise _there(self.output) from error
             raise OutputRefused(f"cannot write {self.output}: {error.strerror}", "give another --output") from error
         self.delivered = True
-        self.discard_film()
-        if keep:
+        self._deliver_record()
+        if keep or self.folder.suffix == KEPT:
+            self.discard_film()
             self._keep()
-        elif self.folder.suffix != KEPT:
-            remove(self.folder)
+        else:
+            remove(self.folder)  # the film in it too: until then `sweep` knows by it what was delivered
 
     def tidy(self) -> None:
         """After a stop: keep the folder for the sake of what can be gone on from, else remove it."""
@@ -85,9 +87,20 @@ class Part:
     def discard_film(self) -> None:
         """Remove a film that was begun and not finished, and its sound."""
         self.sound.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
         if self.film.is_dir():
             shutil.rmtree(self.film)
         self.film.unlink(missing_ok=True)
+
+    def _deliver_record(self) -> None:
+        if not self.record.is_file():
+            return
+        place = self.output.with_name(f"{self.output.name}{RECORD}")
+        try:
+            self.record.replace(place)
+        except OSError as error:
+            said = f"{self.output} is finished, but {place.name} beside it cannot be written: {error.strerror}"
+            raise OutputRefused(said, "read the record in the clip itself: vidgen show") from error
 
     def _keep(self) -> None:
         """Move the folder to where latents are kept; where something that is not ours lies there, it stays."""
@@ -145,6 +158,20 @@ def remove(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
+def sweep(output: Path) -> None:
+    """Remove what a process left that was killed when it had delivered `output`: its film is that file's twin."""
+    _sweep_gone(output)
+    for folder in output.parent.glob(f"{escape(output.name)}*{PART}"):
+        with suppress(OSError):
+            if asked.mark_of(folder) and output.samefile(folder / f"film{output.suffix}") and idle(folder):
+                remove(folder)
+
+
+def _sweep_gone(output: Path) -> None:
+    for old in output.parent.glob(f"{escape(output.name)}.*{GONE}"):
+        shutil.rmtree(old, ignore_errors=True)  # whoever was removing it was killed
+
+
 def idle(folder: Path) -> bool:
     """Whether nobody works in `folder` just now."""
     try:
@@ -176,8 +203,8 @@ def _claimed(job: Job, mark: str, waiting: Callable[[], None]) -> Iterator[Path]
 
 def _claim(folder: Path, output: Path, *, begin: bool) -> BinaryIO:
     """The claim of `folder`, open; a folder to begin in is made."""
-    for old in output.parent.glob(f"{escape(output.name)}.*{GONE}") if begin else ():
-        shutil.rmtree(old, ignore_errors=True)  # whoever was removing it was killed
+    if begin:
+        _sweep_gone(output)
     fault: OSError
     for _ in range(100):
         try:
