@@ -17,11 +17,13 @@ goes to the file that SCORES names, a line of JSON for each round; without one t
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+import pytest
 
 KINDS = (
     "signals",
@@ -97,10 +99,21 @@ def rounds(few: int, more: int) -> range:
 
 
 def some(few: int, things: Sequence[Thing]) -> Sequence[Thing]:
-    """`few` of the things, spread from the first to the last; all of them under `make faults`."""
+    """`few` of the things from the first to the last, one from the middle; all of them under `make faults`."""
     if many() or len(things) <= few:
         return things
-    return [things[round(number * (len(things) - 1) / max(1, few - 1))] for number in range(few)]
+    if few == 1:
+        return [things[len(things) // 2]]
+    return [things[round(number * (len(things) - 1) / (few - 1))] for number in range(few)]
+
+
+def slow_but(things: Iterable[Thing], *quick: Thing) -> list[Any]:
+    """Parameters of a test of which only the `quick` ones are played in an ordinary run."""
+    return [pytest.param(*_words(thing), marks=() if thing in quick else pytest.mark.slow) for thing in things]
+
+
+def _words(thing: Any) -> tuple[Any, ...]:
+    return thing if isinstance(thing, tuple) else (thing,)
 
 
 class Trial:

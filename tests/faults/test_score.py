@@ -47,6 +47,7 @@ def test_an_ordinary_run_plays_a_few_rounds(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv(score.MANY, raising=False)
     assert score.some(3, range(1, 10)) == [1, 5, 9]
     assert score.some(9, [1, 2]) == [1, 2]
+    assert (score.some(1, [1, 2, 3]), score.some(0, [1, 2])) == ([2], [])
     assert len(score.rounds(2, 50)) == 2
     monkeypatch.setenv(score.MANY, "1")
     assert list(score.some(3, range(1, 10))) == list(range(1, 10))
