@@ -464,6 +464,8 @@ def test_a_record_that_cannot_be_placed_is_said_and_the_clip_stands() -> None:
     with part(job()) as made:
         made.film.write_bytes(b"film")
         made.record.write_text("{}")
-        with pytest.raises(OutputRefused, match=r"clip\.mp4 is finished, but clip\.mp4\.json beside it cannot be written"):
+        with pytest.raises(
+            OutputRefused, match=r"clip\.mp4 is finished, but clip\.mp4\.json beside it cannot be written"
+        ):
             made.deliver()
     assert Path("clip.mp4").read_bytes() == b"film"
