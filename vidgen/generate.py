@@ -6,38 +6,29 @@
 run phase by phase (all prompts, then all latents, then all frames), so that each phase's weights are loaded once.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 
-from vidgen import probe
-from vidgen.backends.port import Backend, opened
+from vidgen import history
+from vidgen.core.card import Phase
 from vidgen.core.errors import WeightsRefused
-from vidgen.core.plan import Job
+from vidgen.core.plan import Job, Rung
 from vidgen.core.result import Event, Result
 from vidgen.hub import command
 from vidgen.media import clip, pictures, record, sound
 from vidgen.media.account import account
+from vidgen.planning.detours import detour
 from vidgen.prepare import prepare
+from vidgen.shots import Failed, Hands, Shot, at_work
 from vidgen.studio.checkpoints import Checkpoints
-from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, Part, part
+from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, part
 
 __all__ = ["prepare", "run"]
 
 Listener = Callable[[Event], None]
 """Told of every moment of progress; it stops the work by raising."""
-
-
-@dataclass(slots=True)
-class _Shot:
-    """One job on its way to a clip."""
-
-    job: Job
-    part: Part
-    seconds: dict[str, float] = field(default_factory=dict)
-    peak_gib: dict[str, float] = field(default_factory=dict)
 
 
 def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterator[Result]:
@@ -58,34 +49,63 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
 
 
 def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
-    """All clips of one model on one rung: encode all, denoise all, then decode and deliver one after the other."""
+    """All clips of one model on one rung; where a phase fails, those that are left go on from there on another rung."""
     with ExitStack() as claims:
-        shots = [_Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener)))) for job in jobs]
-        listener(Event(phase="load", clips=len(shots)))
-        with opened(jobs[0]) as backend:
-            undone = [shot for shot in shots if not shot.part.has(LATENTS)]
-            _encode(backend, [shot for shot in undone if not shot.part.has(CONDITIONING)], listener)
-            for number, shot in enumerate(undone):
-                _denoise(backend, shot, _numbered(listener, number, len(undone)))
-            for number, shot in enumerate(shots):
-                yield _deliver(backend, shot, _numbered(listener, number, len(shots)))
+        shots = [Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener)))) for job in jobs]
+        tried: set[Rung] = set()
+        while left := _left(shots):
+            tried.add(left[0].job.plan.rung)
+            try:
+                yield from _phases(left, listener)
+            except Failed as failed:
+                _detour(_left(shots), failed, frozenset(tried), listener)
 
 
-def _encode(backend: Backend, shots: Sequence[_Shot], listener: Listener) -> None:
+def _left(shots: Sequence[Shot]) -> list[Shot]:
+    return [shot for shot in shots if not shot.part.delivered]
+
+
+def _phases(shots: Sequence[Shot], listener: Listener) -> Iterator[Result]:
+    """Encode all, denoise all, then decode and deliver one after the other."""
+    listener(Event(phase="load", clips=len(shots)))
+    with Hands(shots[0].job) as hands:
+        undone = [shot for shot in shots if not shot.part.has(LATENTS)]
+        _encode(hands, [shot for shot in undone if not shot.part.has(CONDITIONING)], listener)
+        for number, shot in enumerate(undone):
+            _denoise(hands, shot, _numbered(listener, number, len(undone)))
+        for number, shot in enumerate(shots):
+            yield _deliver(hands, shot, _numbered(listener, number, len(shots)))
+
+
+def _detour(shots: Sequence[Shot], failed: Failed, tried: frozenset[Rung], listener: Listener) -> None:
+    """Send `shots` on another way, and write down that they take it; raises what failed where there is none."""
+    jobs = [detour(shot.job, failed.phase, failed.fault, tried) for shot in shots]
+    for shot, job in zip(shots, jobs, strict=True):
+        if job is None or not job.fallback:
+            raise failed.fault from failed
+        shot.job = job
+        shot.part.discard_film()
+        shot.part.note(job)
+    listener(Event(phase=failed.phase, note=shots[0].job.detours[-1]))
+
+
+def _encode(hands: Hands, shots: Sequence[Shot], listener: Listener) -> None:
     if not shots:
         return
     listener(Event(phase="encode", total=len(shots)))
-    with _measured("encode", shots):
+    backend = hands.at(Phase.ENCODE)
+    with at_work(Phase.ENCODE, shots):
         for shot, conditioning in zip(shots, backend.encode([shot.job for shot in shots]), strict=True):
             shot.part.save(CONDITIONING, conditioning)
     listener(Event(phase="encode", done=len(shots), total=len(shots)))
 
 
-def _denoise(backend: Backend, shot: _Shot, listener: Listener) -> None:
+def _denoise(hands: Hands, shot: Shot, listener: Listener) -> None:
     request, canvas, kept = shot.job.request, shot.job.canvas, Checkpoints(shot.part.folder, shot.job.checkpoint_every)
     since = kept.latest()
     listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=request.steps))
-    with _measured("denoise", [shot]):
+    backend = hands.at(Phase.DENOISE)
+    with at_work(Phase.DENOISE, [shot]):
         images = [
             pictures.fitted(
                 keyframe.picture,
@@ -108,13 +128,14 @@ def _denoise(backend: Backend, shot: _Shot, listener: Listener) -> None:
         shot.part.forget(CHECKPOINT)
 
 
-def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:
+def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     """Latents to a verified file at its place, with its record inside and beside it."""
     job, request, made = shot.job, shot.job.request, shot.part
     listener(Event(phase="decode", total=request.frames))
     shape = clip.Shape(width=request.width, height=request.height, frames=request.frames, fps=request.fps)
     style, found = clip.Style(codec=request.codec, crf=request.crf), list[str]()
-    with _measured("decode", [shot]):
+    backend = hands.at(Phase.DECODE)
+    with at_work(Phase.DECODE, [shot]):
         film = backend.decode(job, made.load(LATENTS))
         if film.samples is not None and request.sound:
             sound.write(film.samples, film.rate, made.sound, seconds=request.seconds)
@@ -137,24 +158,8 @@ def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:
     record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))
     made.deliver(overwrite=job.overwrite, keep=job.keep_latents)
+    (history.learn if job.fallback else history.forget)(job)
     return _result(shot)
-
-
-class _measured:  # noqa: N801 - reads as `with _measured("decode", shots)`
-    """Writes a phase's seconds and peak memory into its shots."""
-
-    def __init__(self, phase: str, shots: Sequence[_Shot]) -> None:
-        self._phase, self._shots = phase, shots
-
-    def __enter__(self) -> None:
-        probe.forget_peak()
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        seconds = time.perf_counter() - self._began
-        for shot in self._shots:
-            shot.seconds[self._phase] = round(seconds / len(self._shots), 3)
-            shot.peak_gib[self._phase] = round(probe.peak_gib(shot.job.plan.machine.device), 3)
 
 
 def _waiting(job: Job, listener: Listener) -> Callable[[], None]:
@@ -167,7 +172,7 @@ def _numbered(listener: Listener, number: int, total: int) -> Listener:
     return lambda event: listener(replace(event, clip=number, clips=total))
 
 
-def _result(shot: _Shot) -> Result:
+def _result(shot: Shot) -> Result:
     return replace(_skipped(shot.job), seconds=shot.seconds, peak_gib=shot.peak_gib, skipped=False)
 
 
@@ -182,7 +187,7 @@ def _skipped(job: Job) -> Result:
         seed=request.seed,
         seconds={},
         peak_gib={},
-        adjustments=job.adjustments,
+        adjustments=(*job.adjustments, *job.detours),
         skipped=True,
     )
 

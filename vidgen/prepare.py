@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import hub, probe, tokens
+from vidgen import history, hub, probe, tokens
 from vidgen.catalog import cards, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
@@ -16,7 +16,7 @@ from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.media import containers, pictures
-from vidgen.planning import planner
+from vidgen.planning import detours, planner
 from vidgen.planning.check import check
 from vidgen.planning.settle import BUILT_IN, Subject, settle
 from vidgen.studio import artefacts, asked, part
@@ -50,6 +50,7 @@ def prepare(
     wait: bool = False,
     checkpoint_every: int = 0,
     keep_latents: bool = False,
+    fallback: bool = True,
     machine: Machine | None = None,
     **typed: Any,
 ) -> list[Job]:
@@ -69,9 +70,8 @@ def prepare(
         machine=machine or probe.machine(),
         fresh_seed=secrets.randbelow(2**32),
     )
-    name, _ = settings.first(brief.layers, "model", "auto")
-    jobs = _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
-    jobs = [replace(job, wait=wait, checkpoint_every=checkpoint_every, keep_latents=keep_latents) for job in jobs]
+    manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
+    jobs = [taught(replace(job, fallback=fallback, **manners)) for job in _decided(brief)]
     chosen = any("output" in layer for layer in brief.layers.values())
     ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
     return [_found(job, brief) for job in ready]
@@ -101,6 +101,11 @@ def _subject(
         raise UsageRefused("t2v takes no picture", "use i2v or keyframe")
     loras = [words.lora(file) if isinstance(file, str) else file for file in lora]
     return Subject(mode=mode, prompt=prompt, at=marks, loras=loras)
+
+
+def _decided(brief: Brief) -> list[Job]:
+    name, _ = settings.first(brief.layers, "model", "auto")
+    return _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
 
 
 def _auto(brief: Brief) -> list[Job]:
@@ -161,10 +166,25 @@ def _found(job: Job, brief: Brief) -> Job:
 
 
 def noted(job: Job, folder: Path) -> Job:
-    """The job, with a note that says where in `folder` it goes on from, if it does."""
+    """The job, with a note that says where in `folder` it goes on from, if it does, and on the rung that it was on."""
     standing = artefacts.standing(folder, job.request.steps)
+    if not standing:
+        return job
     note = f"going on with seed {job.request.seed} from {standing}"
-    return replace(job, notes=(*job.notes, note)) if standing else job
+    left = asked.read(folder)
+    job = replace(job, notes=(*job.notes, note), detours=left.detours)
+    here = left.machine == job.plan.machine.name and job.request.precision in ("auto", left.rung.precision)
+    return detours.moved(job, left.rung) if left.detours and here and job.fallback else job
+
+
+def taught(job: Job) -> Job:
+    """The job, on the rung that worked the last time that the one which is planned did not, if that is known."""
+    known = history.lesson(job) if job.fallback else None
+    if known is None:
+        return job
+    said = f"{planner.describe(known.failed)}: failed here on {known.when}"
+    plan = detours.moved(job, known.worked).plan
+    return replace(job, plan=replace(plan, passed_over=(*plan.passed_over, said)))
 
 
 def _own(setting: Setting, request: Request) -> Setting:

@@ -12,7 +12,7 @@ from vidgen.core.machine import Machine
 from vidgen.core.plan import Job
 from vidgen.core.request import Mode
 from vidgen.planning.settle import Subject
-from vidgen.prepare import Brief, decided, layered, noted, placed
+from vidgen.prepare import Brief, decided, layered, noted, placed, taught
 from vidgen.studio import artefacts, asked
 from vidgen.studio.fingerprint import model_of
 
@@ -47,7 +47,7 @@ def resume(
     said = () if now == found.began else (f"begun with {found.began}, finished with {now}",)
     settings = tuple(replace(one, origin=found.origins.get(one.name, one.origin)) for one in job.settings)
     job = replace(job, settings=settings, adjustments=(*job.adjustments, *said), source=found.folder, **manners)
-    return noted(job, found.folder)
+    return noted(taught(job), found.folder)
 
 
 def _home(path: Path) -> Path:

@@ -180,7 +180,7 @@ def test_stopping_stops_at_once(twin: Path) -> None:
 
 def test_tiles_of_space_and_time_give_the_whole_picture(twin: Path) -> None:
     job = twins.job(twins.card(twin), width=544, height=32, frames=65, steps=1)
-    backend = ltx.open(replace(job, plan=replace(job.plan, rung=replace(RESIDENT, tiling=True))))
+    backend = ltx.open(replace(job, plan=replace(job.plan, rung=replace(RESIDENT, tiling=512))))
     tiled = films.straight(backend, job)
     plain = films.split(job)
     assert tiled.shape == plain.shape == (65, 32, 544, 3)

@@ -14,7 +14,7 @@ from vidgen.planning.settle import Subject, settle
 BF16_PHASE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
 BF16_RESIDENT = Rung(precision=Precision.BF16, placement=Placement.RESIDENT)
 FP32_PHASE = Rung(precision=Precision.FP32, placement=Placement.PHASE)
-TILED = Rung(precision=Precision.BF16, placement=Placement.PHASE, tiling=True)
+TILED = Rung(precision=Precision.BF16, placement=Placement.PHASE, tiling=512)
 
 
 def planned(rung: Rung, wanted: Request) -> dict[Phase, PhasePlan]:

@@ -36,11 +36,11 @@ def ltx_on(name: str, machine: Machine) -> Plan:
         (CPU, "fp32, everything resident"),
         (replace(CPU, ram_gib=13), "bf16, everything resident"),
         (replace(CPU, ram_gib=7), "bf16, one phase at a time"),
-        (replace(CPU, ram_gib=5), "bf16, one phase at a time, decoding in tiles"),
+        (replace(CPU, ram_gib=5), "bf16, one phase at a time, decoding in tiles of 512"),
         (cuda(80), "bf16, everything resident"),
         (cuda(12.5), "bf16, everything resident"),
         (cuda(8), "bf16, one phase at a time"),
-        (cuda(6), "bf16, one phase at a time, decoding in tiles"),
+        (cuda(6), "bf16, one phase at a time, decoding in tiles of 512"),
         (replace(CPU, device=Device.MPS, ram_gib=8), "bf16, one phase at a time"),
     ],
 )

@@ -88,7 +88,7 @@ def rung(**changed: Any) -> dict[str, Any]:
         {"weights": Weights(folder=Path("elsewhere"), sizes={})},
         {"weights": Weights(folder=None, sizes={"vae": 1})},
         rung(precision=Precision.BF16),
-        rung(tiling=True),
+        rung(tiling=512),
         {"plan": replace(job().plan, machine=replace(CPU, device=Device.MPS))},
     ],
 )

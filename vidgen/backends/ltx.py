@@ -27,16 +27,6 @@ COMPONENTS = ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
 PIXELS = 32
 """The pipelines refuse sides that are not multiples of this, whatever the VAE."""
 
-TILES = {
-    "tile_sample_min_height": 512,
-    "tile_sample_min_width": 512,
-    "tile_sample_min_num_frames": 64,
-    "tile_sample_stride_height": 384,
-    "tile_sample_stride_width": 384,
-    "tile_sample_stride_num_frames": 48,
-}
-"""A quarter of each tile overlaps the next: without strides given too, Diffusers cuts the picture off in silence."""
-
 
 def _words(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
     return {}
@@ -128,7 +118,7 @@ class Ltx:
         with (
             torch.no_grad(),
             pipes.seeded(job.request.seed),
-            pixels.tiled(vae, TILES if self._parts.rung.tiling else {}),
+            pixels.tiled(vae, _tiles(self._parts.rung.tiling)),
         ):
             video = self._pixels(job, vae, latents)
         pixels.check(job, video)
@@ -230,6 +220,21 @@ def _route(job: Job) -> Route:
             "use 'vidgen keyframe' or another model",
         )
     return route
+
+
+def _tiles(side: int) -> dict[str, int]:
+    """Tiles of space and time, in the VAE's words; none for 0.
+
+    A quarter of each overlaps the next: without strides given too, Diffusers cuts the picture off in silence.
+    """
+    frames = max(32, side // 8)
+    sizes = {"height": side, "width": side, "num_frames": frames}
+    return {
+        f"tile_sample_{part}_{name}": size * share // 4
+        for name, size in sizes.items()
+        for part, share in (("min", 4), ("stride", 3))
+        if side
+    }
 
 
 def _on_grid(job: Job, size: int, frames: int) -> None:

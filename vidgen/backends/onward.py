@@ -12,7 +12,7 @@ import torch
 
 from vidgen.backends import pipes
 from vidgen.backends.port import Step, Tensors
-from vidgen.core.errors import ChecksFailed, InputRefused
+from vidgen.core.errors import InputRefused, NotFinite
 from vidgen.core.plan import Job
 
 Callback: TypeAlias = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
@@ -64,7 +64,7 @@ def watched(job: Job, latents: torch.Tensor, where: str) -> None:
         said = f"latents {size:.3g} times as large as noise {where}: the video would be noise"
     else:
         said = f"NaN or infinite values {where}: the video would be black or noise"
-    raise ChecksFailed(said, _likely(job))
+    raise NotFinite(said, _likely(job))
 
 
 def _likely(job: Job) -> str:

@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from vidgen.backends import quantize, quiet
-from vidgen.backends.port import Tensors
+from vidgen.backends.port import Tensors, exhausted
 from vidgen.core.errors import WeightsRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision
@@ -165,9 +165,9 @@ class Parts:
         try:
             with quiet.quickly():
                 part, report = kind.read(known, folder, self.dtype)
-        except torch.OutOfMemoryError:
-            raise
         except UNREADABLE as error:
+            if exhausted(error):
+                raise
             raise _refused(name, folder, kind, error) from error
         _same_keys(name, folder, report)
         return part
@@ -287,9 +287,9 @@ def _put_on(pipe: Any, name: str, lora: Lora) -> None:
                 use_safetensors=True,
                 low_cpu_mem_usage=True,
             )
-    except torch.OutOfMemoryError:
-        raise
     except UNREADABLE as error:
+        if exhausted(error):
+            raise
         raise WeightsRefused(f"LoRA {lora.path} cannot be loaded: {_first_line(error)}", remedy) from error
     if name not in pipe.get_list_adapters().get("transformer", ()):
         raise WeightsRefused(f"LoRA {lora.path} changes nothing in this model: no key of it fits", remedy)

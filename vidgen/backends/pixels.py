@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidgen.backends import quiet
-from vidgen.core.errors import ChecksFailed
+from vidgen.core.errors import ChecksFailed, NotFinite
 from vidgen.core.plan import Job
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def frames(job: Job, video: torch.Tensor) -> "Iterator[np.ndarray[Any, Any]]":
 def finite(tensor: torch.Tensor, where: str) -> None:
     """Refuse (exit 7) what would become a black video."""
     if not bool(torch.isfinite(tensor).all()):
-        raise ChecksFailed(
+        raise NotFinite(
             f"NaN or infinite values {where}: the video would be black or noise",
             "try another seed; if it stays, the weights are damaged: vidgen download --repair MODEL",
         )

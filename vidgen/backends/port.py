@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Tensors: TypeAlias = Mapping[str, "Tensor"]
 """An artefact: named tensors, written to disk between two phases."""
 
+EXHAUSTED = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+"""What the messages of torch's allocators and of the system say, whatever class they come in."""
+
 State: TypeAlias = Callable[[], Tensors]
 """Gives, when it is called, all that `denoise` needs to go on from the step just done; the `step` is its number."""
 
@@ -61,6 +64,15 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of every weight."""
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether an exception of a library means that memory ran out, on the card or beside it."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"OutOfMemoryError", "MemoryError"}:
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(sign in said for sign in EXHAUSTED)
 
 
 @contextmanager

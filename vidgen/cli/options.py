@@ -80,6 +80,12 @@ CheckpointEvery = Annotated[
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another vidgen at this output.", rich_help_panel=RUN)]
+Fallback = Annotated[
+    bool,
+    typer.Option(
+        "--fallback/--no-fallback", help="Go on in less memory where a phase runs out of it.", rich_help_panel=RUN
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, one object a line.", rich_help_panel=RUN)]
 
 MANNERS: Mapping[str, tuple[Any, Any]] = {
@@ -102,6 +108,7 @@ MANNERS: Mapping[str, tuple[Any, Any]] = {
     "keep_latents": (KeepLatents, False),
     "checkpoint_every": (CheckpointEvery, 0),
     "wait": (Wait, False),
+    "fallback": (Fallback, True),
     "json": (Json, False),
 }
 

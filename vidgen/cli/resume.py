@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vidgen.cli.make import How, Quiet, example
-from vidgen.cli.options import CheckpointEvery, Json, KeepLatents, Overwrite, Progress, Wait
+from vidgen.cli.options import CheckpointEvery, Fallback, Json, KeepLatents, Overwrite, Progress, Wait
 
 Folder = Annotated[Path, typer.Argument(help="CLIP.part, or CLIP.latents.", metavar="FOLDER")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Its weights, where they are called differently here.")]
@@ -23,6 +23,7 @@ def resume(
     keep_latents: KeepLatents = False,
     checkpoint_every: CheckpointEvery = 0,
     wait: Wait = False,
+    fallback: Fallback = True,
     as_json: Json = False,
     quiet: Quiet = False,
     progress: How = Progress.AUTO,
@@ -39,6 +40,7 @@ def resume(
         keep_latents=keep_latents,
         checkpoint_every=checkpoint_every,
         wait=wait,
+        fallback=fallback,
     )
     perform([job], as_json=as_json, quiet=quiet, progress=progress)
 
@@ -51,6 +53,7 @@ def decode(
     overwrite: Overwrite = False,
     keep_latents: KeepLatents = False,
     wait: Wait = False,
+    fallback: Fallback = True,
     as_json: Json = False,
     quiet: Quiet = False,
     progress: How = Progress.AUTO,
@@ -67,5 +70,6 @@ def decode(
         overwrite=overwrite,
         keep_latents=keep_latents,
         wait=wait,
+        fallback=fallback,
     )
     perform([job], as_json=as_json, quiet=quiet, progress=progress)

@@ -8,8 +8,10 @@ the shell sees. The tree, with the codes:
     ├── InputRefused        3   a picture or another input file that cannot be used
     ├── WeightsRefused      4   weights missing, gated, corrupt or not what they should be
     ├── DoesNotFit          5   no way to run this on this machine
+    │   └── OutOfMemory     5   a phase ran out of memory; the run goes on another way where there is one
     ├── OutputRefused       6   the output cannot be written
     ├── ChecksFailed        7   what came out is not what was asked
+    │   └── NotFinite       7   values are out of bounds; the run goes on in a higher precision where there is one
     ├── SomeJobsFailed      8   a batch went on, but not all of it succeeded
     ├── TryLater           75   busy now; the same command may succeed later
     └── Stopped           130   the user asked to stop (143 when it was SIGTERM)
@@ -60,6 +62,10 @@ class DoesNotFit(Refusal):
     code = 5
 
 
+class OutOfMemory(DoesNotFit):
+    """A phase ran out of memory: the run goes on another way where there is one."""
+
+
 class OutputRefused(Refusal):
     """The output cannot be written."""
 
@@ -70,6 +76,10 @@ class ChecksFailed(Refusal):
     """What came out is not what was asked."""
 
     code = 7
+
+
+class NotFinite(ChecksFailed):
+    """Values are NaN, infinite or far out of bounds: the run goes on in a higher precision where there is one."""
 
 
 class SomeJobsFailed(Refusal):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from vidgen.core.card import ModelCard, Phase
 from vidgen.core.machine import Machine
@@ -57,11 +58,25 @@ class Canvas:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """One way to fit: precision, placement, and whether the decoder works in tiles."""
+    """One way to fit: precision, placement, and the side in pixels of the decoder's tiles (0: the whole picture).
+
+    `host`: phases that work on the processor although there is a card.
+    """
 
     precision: Precision
     placement: Placement
-    tiling: bool = False
+    tiling: int = 0
+    host: tuple[Phase, ...] = ()
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "Rung":
+        """The rung that `asdict` made `facts` of; KeyError, TypeError or ValueError where they are none."""
+        return cls(
+            precision=Precision(facts["precision"]),
+            placement=Placement(facts["placement"]),
+            tiling=int(facts["tiling"]),
+            host=tuple(Phase(name) for name in facts["host"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,12 +91,21 @@ class PhasePlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A rung, what each phase weighs on it, and one sentence with numbers for each rung passed over."""
+    """A rung, what each phase weighs on it, and one sentence with numbers for each rung passed over.
+
+    `first` is the rung that arithmetic chose, where another is taken because that one failed.
+    """
 
     machine: Machine
     rung: Rung
+    first: Rung | None = None
     phases: tuple[PhasePlan, ...]
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> Rung:
+        """The rung that arithmetic chose: a clip is known by it, whatever rung it is made on in the end."""
+        return self.first or self.rung
 
     @property
     def peak_gib(self) -> float:
@@ -117,7 +141,8 @@ class Job:
     `adjustments` are sentences that the user is told and the record keeps; `notes` are told and not kept. `overwrite`:
     the output may be replaced; `skip`: it is there already, and stays; `wait`: for another process at the same output.
     A denoising is kept `checkpoint_every` steps (0: by the clock), and `keep_latents` for good. `source` is the folder
-    that the job goes on from, where that was named.
+    that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
+    `detours` are sentences that say where one did.
     """
 
     request: Request
@@ -134,3 +159,5 @@ class Job:
     checkpoint_every: int = 0
     keep_latents: bool = False
     source: Path | None = None
+    fallback: bool = True
+    detours: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, fl
         "settings": {setting.name: setting.origin for setting in job.settings},
         "canvas": {name: getattr(job.canvas, name) for name in ("width", "height", "frames", "left", "top")},
         "plan": _plan(job),
-        "adjustments": list(job.adjustments),
+        "adjustments": [*job.adjustments, *job.detours],
         "seconds": dict(seconds),
         "peak_gib": dict(peak_gib),
         "versions": {name: version(name) for name in LIBRARIES},
@@ -82,5 +82,6 @@ def _plan(job: Job) -> dict[str, Any]:
         "precision": plan.rung.precision.value,
         "placement": plan.rung.placement.value,
         "tiling": plan.rung.tiling,
+        "host": [phase.value for phase in plan.rung.host],
         "predicted_gib": {phase.phase.value: round(phase.weights_gib + phase.work_gib, 3) for phase in plan.phases},
     }

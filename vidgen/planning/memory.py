@@ -6,6 +6,9 @@ from vidgen.core.request import Request
 
 GIB = 2**30
 
+TILE = 512
+"""Side of the tiles in which `tile_gib` of a card was measured."""
+
 
 def phases(request: Request, card: ModelCard, canvas: Canvas, weights: Weights, rung: Rung) -> tuple[PhasePlan, ...]:
     """Each phase of `request` on `rung`: components held, GiB of their weights, GiB of work."""
@@ -46,5 +49,6 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         return tokens * card.cost.token_kib * passes * wide / 2**20
     if phase is Phase.DECODE:
         whole = canvas.width * canvas.height * canvas.frames * card.cost.pixel_bytes / GIB
-        return (min(card.cost.tile_gib, whole) if rung.tiling else whole) * wide
+        tile = card.cost.tile_gib * (rung.tiling / TILE) ** 2
+        return (min(tile, whole) if rung.tiling else whole) * wide
     return 0.0

@@ -10,7 +10,10 @@ from vidgen.planning.memory import phases
 RESERVE_GIB = {Device.CUDA: 1.0, Device.CPU: 1.0, Device.MPS: 2.0}
 """Left free: the device's own context and workspaces, the interpreter and its libraries."""
 
-SHAPES = ((Placement.RESIDENT, False), (Placement.PHASE, False), (Placement.PHASE, True))
+TILES = (512, 256, 128)
+"""Sides of a decoder's tiles in pixels, the quickest first."""
+
+SHAPES = ((Placement.RESIDENT, 0), (Placement.PHASE, 0), (Placement.PHASE, TILES[0]))
 """Placement and tiling, the quickest first."""
 
 FORMATS = {
@@ -29,7 +32,7 @@ def ladder(device: Device, precision: str = "auto") -> list[Rung]:
     return whole + [_rung(held, shape) for held in FORMATS[device] for shape in SHAPES]
 
 
-def _rung(precision: Precision, shape: tuple[Placement, bool]) -> Rung:
+def _rung(precision: Precision, shape: tuple[Placement, int]) -> Rung:
     return Rung(precision=precision, placement=shape[0], tiling=shape[1])
 
 
@@ -58,4 +61,6 @@ def choose(request: Request, card: ModelCard, canvas: Canvas, machine: Machine, 
 def describe(rung: Rung) -> str:
     """A rung in a few words."""
     where = {Placement.RESIDENT: "everything resident", Placement.PHASE: "one phase at a time"}[rung.placement]
-    return f"{rung.precision}, {where}{', decoding in tiles' if rung.tiling else ''}"
+    tiles = f", decoding in tiles of {rung.tiling}" if rung.tiling else ""
+    host = f", {' and '.join(rung.host)} on the processor" if rung.host else ""
+    return f"{rung.precision}, {where}{tiles}{host}"

@@ -100,6 +100,7 @@ def _take(trial: Trial, known: ModelCard, model: str, path: Path, scratch: Path)
         crf="auto",
         codec="auto",
         output=str(path).replace("{", "{{").replace("}", "}}"),
+        fallback=False,
     )
     return _Take(trial=trial, job=job)
 

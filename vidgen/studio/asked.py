@@ -3,12 +3,12 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vidgen.core.errors import InputRefused, OutputRefused
-from vidgen.core.plan import Job
+from vidgen.core.plan import Job, Rung
 from vidgen.core.request import Keyframe, Lora, Mode
 from vidgen.studio import artefacts
 from vidgen.studio.fingerprint import fingerprint, hash_of, model_of
@@ -24,7 +24,8 @@ class Asked:
     """What a folder holds of a request. `settings` are words as a user would type them; LoRAs stay where they were.
 
     `seedless` is the fingerprint of the request but for its seed, `model` the hash of its card, `weights` the folder
-    that they were in, and `began` the precision and device that the work began with.
+    that they were in, and `began` the precision and device that the work began with. Where a phase had failed,
+    `detours` say so, and the work goes on on `rung` if it is still the same `machine`.
     """
 
     folder: Path
@@ -40,6 +41,9 @@ class Asked:
     keyframes: tuple[Keyframe, ...]
     loras: tuple[Lora, ...]
     output: Path
+    machine: str
+    rung: Rung
+    detours: tuple[str, ...]
 
 
 def write(job: Job, folder: Path, mark: str) -> None:
@@ -66,6 +70,9 @@ def write(job: Job, folder: Path, mark: str) -> None:
             for lora in request.loras
         ],
         "output": request.output.name,
+        "machine": job.plan.machine.name,
+        "rung": asdict(job.plan.rung),
+        "detours": list(job.detours),
     }
     artefacts.write(folder / REQUEST, json.dumps(facts, indent=1).encode("ascii"))
 
@@ -88,6 +95,9 @@ def read(folder: Path) -> Asked:
             keyframes=tuple(_keyframe(folder, entry) for entry in facts["keyframes"]),
             loras=tuple(_lora(entry) for entry in facts["loras"]),
             output=folder.parent / _name(facts["output"]),
+            machine=str(facts["machine"]),
+            rung=Rung.of(facts["rung"]),
+            detours=tuple(str(said) for said in facts["detours"]),
         )
     except OSError as error:
         raise InputRefused(f"{folder} is no folder of vidgen's: {error.strerror}", "give a .part folder") from error
@@ -97,10 +107,12 @@ def read(folder: Path) -> Asked:
 
 def mark_of(folder: Path) -> str:
     """The fingerprint of the request that `folder` belongs to; empty when it says none."""
-    try:
-        return str(_facts(folder)["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
+    return _fact(folder, "fingerprint")
+
+
+def began_of(folder: Path) -> str:
+    """What the work in `folder` was begun with; empty when it says nothing."""
+    return _fact(folder, "began")
 
 
 def began(job: Job) -> str:
@@ -123,6 +135,13 @@ def unfinished(job: Job) -> Iterator[Asked]:
             and (job.overwrite or not os.path.lexists(found.output))
         ):
             yield found
+
+
+def _fact(folder: Path, name: str) -> str:
+    try:
+        return str(_facts(folder)[name])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _facts(folder: Path) -> Any:

@@ -32,7 +32,7 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
         "card": [card.name, model_of(card)],
         "canvas": asdict(job.canvas),
         "weights": [str(job.weights.folder), dict(job.weights.sizes)],
-        "rung": [job.plan.rung.precision, job.plan.rung.tiling, job.plan.machine.device],
+        "rung": [job.plan.chosen.precision, job.plan.chosen.tiling, job.plan.machine.device],
     }
     return _hashed(facts)
 

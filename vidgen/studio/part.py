@@ -57,6 +57,10 @@ class Part:
         """Whether the artefact of `phase` is there and whole."""
         return artefacts.has(self.folder, phase)
 
+    def note(self, job: Job) -> None:
+        """Write down that the clip goes on as `job` is now; it is still the same clip."""
+        _agree(job, self.folder, asked.mark_of(self.folder))
+
     def deliver(self, *, overwrite: bool = False, keep: bool = False) -> None:
         """Put the finished film and its record at their places; the folder goes, or becomes `clip.mp4.latents`.
 
@@ -133,11 +137,11 @@ def part(job: Job, waiting: Callable[[], None] = lambda: None) -> Iterator[Part]
 
 
 def _agree(job: Job, folder: Path, mark: str) -> None:
-    """Write into a folder whose it is. One that was named goes on as it is, but for embeddings of another precision."""
-    if not job.source:
-        asked.write(job, folder, mark)
-    elif asked.read(folder).began != asked.began(job):
+    """Write into a folder whose it is; embeddings of another precision than the job's are made again."""
+    if asked.began_of(folder) not in ("", asked.began(job)):
         artefacts.forget(folder, CONDITIONING)
+    if mark:
+        asked.write(job, folder, mark)
 
 
 def begun(job: Job) -> bool:

@@ -1,0 +1,86 @@
+"""A job on its way to a clip: what it has cost, which backend works on it, and what failed in which phase."""
+
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+
+from vidgen import probe
+from vidgen.backends.port import Backend, exhausted, opened
+from vidgen.core.card import Phase
+from vidgen.core.errors import NotFinite, OutOfMemory, Refusal
+from vidgen.core.machine import Device
+from vidgen.core.plan import Job
+from vidgen.studio.part import Part
+
+LESS = "ask for fewer frames or a smaller size, close what else uses the memory, or take another model: vidgen models"
+
+
+@dataclass(slots=True)
+class Shot:
+    """One job on its way to a clip."""
+
+    job: Job
+    part: Part
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_gib: dict[str, float] = field(default_factory=dict)
+
+
+class Failed(Exception):  # noqa: N818 - no error of its own, but a fault and where it happened
+    """A phase ran out of memory, or its values went out of bounds."""
+
+    def __init__(self, phase: Phase, fault: Refusal) -> None:
+        super().__init__(fault.message)
+        self.phase, self.fault = phase, fault
+
+
+@contextmanager
+def at_work(phase: Phase, shots: Sequence[Shot]) -> Iterator[None]:
+    """Writes the phase's seconds and peak memory into its shots; raises `Failed` where another way may help."""
+    probe.forget_peak()
+    began = time.perf_counter()
+    try:
+        yield
+    except NotFinite as fault:
+        raise Failed(phase, fault) from fault
+    except Exception as error:
+        if exhausted(error):
+            raise Failed(phase, OutOfMemory(f"{phase} ran out of memory", LESS)) from error
+        raise
+    finally:
+        for shot in shots:
+            _write_down(shot, phase, (time.perf_counter() - began) / len(shots))
+
+
+def _write_down(shot: Shot, phase: Phase, seconds: float) -> None:
+    """Add what a phase took: one that is tried again takes longer."""
+    peak = probe.peak_gib(shot.job.plan.machine.device)
+    shot.seconds[phase.value] = round(shot.seconds.get(phase.value, 0.0) + seconds, 3)
+    shot.peak_gib[phase.value] = round(max(peak, shot.peak_gib.get(phase.value, 0.0)), 3)
+
+
+class Hands:
+    """The backend at work: opened when it is needed, and again where a phase has another device than the one before."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._open = job, ExitStack()
+        self._device: Device | None = None
+
+    def __enter__(self) -> "Hands":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def at(self, phase: Phase) -> Backend:
+        """The backend, where the plan wants `phase` to be done."""
+        plan = self._job.plan
+        device = Device.CPU if phase in plan.rung.host else plan.machine.device
+        if device != self._device:
+            self._open.close()
+            gc.collect()  # what an error has left behind may hold activations in a cycle
+            machine = replace(plan.machine, device=device)
+            self._backend = self._open.enter_context(opened(replace(self._job, plan=replace(plan, machine=machine))))
+            self._device = device
+        return self._backend
