@@ -59,16 +59,21 @@ class Asked:
 
 
 class Hub:
-    """Repositories, what was asked of them, and the bytes that were served."""
+    """Repositories, what was asked of them, and the bytes that were served; `lies`: what it says of all instead.
+
+    Before each piece of a body it calls `hold`, which may wait.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
         self.commits: dict[str, str] = {}
         self.gated: set[str] = set()
         self.faults: list[Fault] = []
+        self.lies: dict[str, object] = {}
         self.asked: list[Asked] = []
         self.served = 0
         self.piece, self.pace_s = 16 * 1024, 0.0
+        self.hold: Callable[[], None] = lambda: None
         self.closed = False
         self.tokens: set[str] = set()
         self._lock = threading.Lock()
@@ -213,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [sibling(name, data) for name, data in self.hub.files[repository].items()]
         gated = "manual" if repository in self.hub.gated else False
         said = {"id": repository, "sha": self._commit(repository), "gated": gated, "siblings": siblings}
-        self._json(said)
+        self._json({**said, **self.hub.lies})
 
     def _json(self, said: object) -> None:
         body = json.dumps(said).encode()
@@ -261,6 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if kind == "stall":
                     time.sleep(seconds)
                 return
+            self.hub.hold()
             self.wfile.write(piece)
             self.hub.count(len(piece))
             if self.hub.pace_s:
