@@ -106,9 +106,9 @@ def _main(words: Sequence[str], tally: Tally) -> int:
 
     start = app.start
 
-    def begun(line: Sequence[str]) -> int:
+    def begun(words: Sequence[str]) -> int:
         tally.begin()
-        return start(line)
+        return start(words)
 
     app.start = begun
     sys.argv = ["vidgen", *words]

@@ -18,9 +18,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-SITES = ("open", "write", "fsync", "place", "forward", "decode", "step", "spawn", "feed", "finish")
-"""What is counted: files opened, written, flushed and renamed or linked in the folder of the test; the transformer, the
-VAE's decoder, the scheduler; processes of ffmpeg begun, frames fed to them, and their ends."""
+SITES = ("open", "write", "fsync", "place", "encode", "forward", "decode", "step", "spawn", "feed", "finish")
+"""What is counted: files opened, written, flushed and renamed or linked in the folder of the test; the text encoder,
+the transformer, the VAE's decoder, the scheduler; processes of ffmpeg begun, frames fed to them, and their ends."""
 
 Act = Callable[["Tally", Any], object]
 """What happens just before the call; it is told the file, the object or the process that is called."""
@@ -179,7 +179,9 @@ def _watch_model(passed: Passed) -> None:
     from diffusers.models.autoencoders.autoencoder_kl_ltx import AutoencoderKLLTXVideo
     from diffusers.models.transformers.transformer_ltx import LTXVideoTransformer3DModel
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+    from transformers import T5EncoderModel
 
+    _wrap(T5EncoderModel, "forward", lambda model, *_, **__: passed("encode", model))
     _wrap(LTXVideoTransformer3DModel, "forward", lambda model, *_, **__: passed("forward", model))
     _wrap(AutoencoderKLLTXVideo, "decode", lambda model, *_, **__: passed("decode", model))
     _wrap(FlowMatchEulerDiscreteScheduler, "step", lambda scheduler, *_, **__: passed("step", scheduler))

@@ -6,6 +6,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_files_that_may_not_grow(card: Scorecard, places: PLACES) -> None:
     for size in some(2, range(400, 16000, 600)):
         with card.round(SMALL) as trial:
             place = places()
-            ended = place.run(before=lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+            ended = place.run(before=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)))
             place.unharmed(trial, ended, [6, 0])
             place.again(trial)
 
@@ -187,7 +188,7 @@ def test_a_disk_without_links(card: Scorecard, places: PLACES) -> None:
     for number in some(1, [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV]):
         with card.round(UNLINKED) as trial:
             place = places()
-            ended = place.run(before=lambda number=number: _no_links(number))
+            ended = place.run(before=partial(_no_links, number))
             place.unharmed(trial, ended, [0])
             place.clean(trial)
 

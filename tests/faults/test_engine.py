@@ -1,9 +1,10 @@
-"""What vidgen stands on breaks: numbers that are none, pictures that are none, ffmpeg that dies or lies, other libraries."""
+"""What vidgen stands on breaks: numbers that are none, ffmpeg that dies or lies, libraries that are others."""
 
 import json
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_what_nobody_expects(site: str, card: Scorecard, asked: Asked, places: P
     ):
         with card.round(MOVED[site]) as trial:
             place = places()
-            act = raising(lambda error=error: error("got an unexpected keyword argument"))
+            act = raising(partial(error, "got an unexpected keyword argument"))
             ended = place.run(injection=Injection(site=site, nth=nth, act=act))
             place.unharmed(trial, ended, [1])
             place.again(trial)
