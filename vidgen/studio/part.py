@@ -4,6 +4,7 @@ A folder belongs to one request, known by its fingerprint. The same request find
 another request leaves it alone and works beside it. It goes when the clip stands at its place.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -214,6 +215,7 @@ def _claim(folder: Path, output: Path, *, begin: bool) -> BinaryIO:
         try:
             if begin:
                 folder.mkdir(exist_ok=True)
+                _refuse_link(folder)
             return os.fdopen(os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "rb")
         except FileNotFoundError as error:
             fault = error  # its last owner has removed it just now, or its parent is not there
@@ -224,6 +226,12 @@ def _claim(folder: Path, output: Path, *, begin: bool) -> BinaryIO:
         said = f"cannot write in {output.parent}: {fault.strerror}"
         raise OutputRefused(said, "give another --output") from fault
     raise InputRefused(f"{folder} cannot be worked in: {fault.strerror}", "look at its rights") from fault
+
+
+def _refuse_link(folder: Path) -> None:
+    """A link would lead the work, and its removal at the end, to where nobody asked for either."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder.name} is a link")
 
 
 def _locked(claim: BinaryIO) -> bool:
