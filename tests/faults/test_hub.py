@@ -135,7 +135,7 @@ def test_an_answer_of_another_length(
 def test_a_bit_turned_on_the_wire(card: Scorecard, hub: Hub, vidgen: ANSWER) -> None:
     chance = random.Random(14)
     names = sorted(set(hub.files[REPOSITORY]) - UNWANTED)
-    for _ in rounds(3, 30):
+    for _ in rounds(2, 30):
         forget(hub)
         name = chance.choice(names)
         length = len(hub.files[REPOSITORY][name])
@@ -214,7 +214,7 @@ def test_a_hub_that_lies(card: Scorecard, hub: Hub, vidgen: ANSWER) -> None:
     lies += [{"siblings": [{**entry, **lie} for entry in _truth(hub)]} for lie in _false()]
     lies += [{"sha": commit} for commit in commits]
     lies += [{"siblings": said} for said in entries]
-    for lie in some(8, lies):
+    for lie in some(4, lies):
         forget(hub)
         hub.lies = lie
         with card.round(LIES) as trial, refused.nothing_written():

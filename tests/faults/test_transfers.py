@@ -53,7 +53,7 @@ def test_what_is_on_the_disk_is_looked_at_again(tried: object, card: Scorecard, 
     assert vidgen(*FETCH).code == 0
     chance = random.Random(7)
     names = sorted(set(hub.files[REPOSITORY]) - UNWANTED)
-    for number in rounds(3, 30):
+    for number in rounds(2, 30):
         name = chance.choice(names)
         blob = (Place(REPOSITORY).snapshot(COMMIT) / name).resolve()
         data = bytearray(blob.read_bytes())
@@ -134,15 +134,21 @@ class Step:
     """Keeps a hub in step with the disk: what is under way is lost with a process, and more of it on a busy machine."""
 
     def __init__(self, hub: Hub) -> None:
-        self.hub, self.held, self.behind = hub, False, 0
+        self.hub, self.held, self.over, self.behind = hub, False, False, 0
 
     def begin(self) -> None:
         """From now on the hub is no more than some pieces ahead."""
-        self.held, self.behind = True, self.hub.served - kept()
+        self.held, self.over, self.behind = True, False, self.hub.served - kept()
+
+    def end(self) -> None:
+        """Nobody is there any more to be sent anything."""
+        self.held, self.over = False, True
 
     def __call__(self) -> None:
-        while self.held and self.hub.served - kept() > self.behind + 12 * self.hub.piece:
+        while self.held and self.hub.served - kept() > self.behind + 8 * self.hub.piece:
             time.sleep(0.001)
+        if self.over:
+            raise ConnectionResetError
 
 
 def kept() -> int:
@@ -165,9 +171,10 @@ def test_killed_ten_times(card: Scorecard, hub: Hub, asked: Asked, tmp_path: Pat
                 until(lambda: hub.served >= hub.size() * percent // 100)  # noqa: B023 - it is called at once
                 child.signal(signal.SIGKILL)
                 ended = child.wait()
-                step.held = False
+                step.end()
                 assert ended.code == -signal.SIGKILL, ended.err
                 said += ended.out + ended.err
+            step.begin()
             ended = begin(FETCH, said=tmp_path / "said").wait()
             assert ended.code == 0, ended.err
             if not right(hub):

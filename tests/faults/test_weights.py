@@ -88,7 +88,7 @@ def drawn() -> bytes:
 def test_weights_cut_off_anywhere(name: str, card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
     file = model / WEIGHTS[name]
     data = file.read_bytes()
-    for end in some(6, places(data)):
+    for end in some(3, places(data)):
         with holding(file, data[:end]), card.round(CUT[name]) as trial, refused.nothing_written():
             refused.check(trial, ask(), 4, WEIGHTS[name])
 
@@ -106,20 +106,20 @@ def test_a_file_that_is_none(
     tried: Any, content: bytes | None, card: Scorecard, ask: Callable[[], Answer], model: Path
 ) -> None:
     needed = (*WEIGHTS.values(), *JSON) if content is not None else (*WEIGHTS.values(), *CONFIGS, "model_index.json")
-    for name in needed:
+    for name in some(2, needed):
         with holding(model / name, content), card.round(tried) as trial, refused.nothing_written(but=LEFT):
             refused.check(trial, ask(), 4, Path(name).parent.name)
 
 
 @pytest.mark.parametrize("name", JSON)
 def test_json_of_another_kind(name: str, card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
-    for content in some(4, NONSENSE):
+    for content in some(1, NONSENSE):
         with holding(model / name, content), card.round(NO_JSON[name]) as trial, refused.nothing_written(but=LEFT):
             refused.check(trial, ask(), 4, Path(name).parent.name)
 
 
 def test_a_configuration_cut_off_anywhere(card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
-    for name in some(2, (*CONFIGS, *WORDS)):
+    for name in some(1, (*CONFIGS, *WORDS)):
         data = (model / name).read_bytes().rstrip()
         for end in some(1, [len(data) * part // 8 for part in range(1, 8)]):
             with holding(model / name, data[:end]), card.round(CUT_JSON) as trial, refused.nothing_written(but=LEFT):
@@ -132,7 +132,7 @@ def test_a_bit_turned_in_a_header(name: str, card: Scorecard, ask: Callable[[], 
     data = file.read_bytes()
     ask()
     whole = drawn()
-    for _ in rounds(2, 25):
+    for _ in rounds(1, 25):
         spoiled = flipped(data, chance.randrange(header(data)), chance.randrange(8))
         with holding(file, spoiled), card.round(HEADER[name]) as trial, refused.nothing_written(but="x.png"):
             answer = ask()
@@ -144,7 +144,7 @@ def test_a_bit_turned_in_a_header(name: str, card: Scorecard, ask: Callable[[], 
 
 def test_a_bit_turned_in_a_configuration(card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
     chance = random.Random(14)
-    for _ in rounds(2, 30):
+    for _ in rounds(1, 30):
         name = chance.choice(CONFIGS)
         data = (model / name).read_bytes()
         spoiled = flipped(data, chance.randrange(len(data)), chance.randrange(8))
@@ -178,7 +178,7 @@ def test_tensors_that_are_not_the_classs_own(
 
 
 def test_weights_of_another_component(card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
-    for name, other in some(2, [(name, other) for name in WEIGHTS for other in WEIGHTS if name != other]):
+    for name, other in some(1, [(name, other) for name in WEIGHTS for other in WEIGHTS if name != other]):
         strange = (model / WEIGHTS[other]).read_bytes()
         with (
             holding(model / WEIGHTS[name], strange),
@@ -213,7 +213,7 @@ SETTINGS: tuple[tuple[str, dict[str, object]], ...] = (
 
 
 def test_configurations_of_another_size(card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
-    for name, keys in some(5, SETTINGS):
+    for name, keys in some(2, SETTINGS):
         spoiled = changed((model / name).read_bytes(), **keys)
         with holding(model / name, spoiled), card.round(SETTING) as trial, refused.nothing_written(but=LEFT):
             refused.check(trial, ask(), 4, Path(name).parent.name)
@@ -239,7 +239,7 @@ def test_shards_that_are_missing_or_misnamed(card: Scorecard, ask: Callable[[], 
         {"weight_map": list(known)},
     ]
     contents = [*(changed(index.read_bytes(), **keys) for keys in wrong), *NONSENSE]
-    for content in some(5, contents):
+    for content in some(2, contents):
         with holding(index, content), card.round(INDEX) as trial, refused.nothing_written(but="x"):
             answer = ask()
             if answer.code or drawn() != whole:  # a tensor said to be in the other shard is found all the same
