@@ -65,8 +65,13 @@ class Place:
     ) -> Running:
         """The command, at work in this folder. `words` for another one."""
         os.chdir(self.folder)
+
+        def alone() -> None:
+            os.environ["VIDGEN_CACHE"] = str(self._said / "cache")  # what one round learns is no other's
+            before()
+
         line = [*(words or self.asked.words), *more]
-        return begin(line, said=self._said, injection=injection, before=before)
+        return begin(line, said=self._said, injection=injection, before=alone)
 
     def run(self, *more: str, injection: Injection | None = None, before: Callable[[], object] = lambda: None) -> Ended:
         """The command to its end, whatever that is."""

@@ -1,7 +1,6 @@
 """Memory runs out: in every phase, once, for good, for real. The clip arrives, or what was finished is kept."""
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Callable
@@ -51,13 +50,13 @@ ERRORS: list[Callable[[], BaseException]] = [
 
 
 @pytest.mark.parametrize("site", slow_but(ONCE, "forward", "decode"))
-def test_once(site: str, card: Scorecard, asked: Asked, places: PLACES, tmp_path: Path) -> None:
+def test_once(site: str, card: Scorecard, asked: Asked, places: PLACES) -> None:
     calls = [(error, nth) for error in ERRORS for nth in range(1, asked.calls.of(site) + 1)]
-    for number, (error, nth) in enumerate(some(1, calls)):
+    for error, nth in some(1, calls):
         with card.round(ONCE[site]) as trial:
             place = places()
             injection = Injection(site=site, nth=nth, act=raising(error))
-            ended = place.run(injection=injection, before=_cache(tmp_path / f"cache{number}"))
+            ended = place.run(injection=injection)
             place.unharmed(trial, ended, [0])
             place.clean(trial)
             adjustments = json.loads(Path("x.mkv.json").read_text())["adjustments"]
@@ -65,18 +64,18 @@ def test_once(site: str, card: Scorecard, asked: Asked, places: PLACES, tmp_path
                 trial.silent(f"nothing was said: {adjustments}")
             if ended.tally.of("forward") > asked.steps + 1:
                 trial.lost("more than a step was done again")
-            assert _planned(place, tmp_path / f"cache{number}") == "phase"
+            assert _planned(place) == "phase"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("site", ALWAYS)
-def test_always(site: str, card: Scorecard, asked: Asked, places: PLACES, tmp_path: Path) -> None:
+def test_always(site: str, card: Scorecard, asked: Asked, places: PLACES) -> None:
     calls = [(error, nth) for error in ERRORS for nth in range(1, asked.calls.of(site) + 1)]
-    for number, (error, nth) in enumerate(some(1, calls)):
+    for error, nth in some(1, calls):
         with card.round(ALWAYS[site]) as trial:
             place = places(every=4, detoured=True)  # each rung that failed has begun the same step
             injection = Injection(site=site, nth=nth, act=raising(error), on=True)
-            ended = place.run(injection=injection, before=_cache(tmp_path / f"cache{number}"))
+            ended = place.run(injection=injection)
             place.unharmed(trial, ended, [5])
             place.again(trial)
 
@@ -117,28 +116,23 @@ def test_killed_after_a_step_down(card: Scorecard, asked: Asked, places: PLACES)
 @pytest.mark.skipif(
     sys.platform != "linux", reason="asks Linux how large the process is; the raised errors stand for it"
 )
-def test_a_process_that_may_not_grow(card: Scorecard, places: PLACES, tmp_path: Path) -> None:
+def test_a_process_that_may_not_grow(card: Scorecard, places: PLACES) -> None:
     """As many megabytes more as it takes, until a run is not touched."""
     for megabytes in some(1, range(4, 124, 4)):
         with card.round(LIMIT) as trial:
             place = places(every=4)
-            ended = place.run(before=partial(_limit, megabytes, tmp_path / str(megabytes)))
+            ended = place.run(before=partial(_limit, megabytes))
             place.unharmed(trial, ended, [0, 4, 5, 75])
             place.again(trial)
 
 
-def _cache(folder: Path) -> Callable[[], object]:
-    return lambda: os.environ.update(VIDGEN_CACHE=str(folder))
-
-
-def _planned(place: Place, cache: Path) -> object:
+def _planned(place: Place) -> object:
     words = ["plan", *place.asked.words, "--seed", "4", "-o", "z.mkv", "--json"]
-    ended = place.begin(words=words, before=_cache(cache)).wait()
+    ended = place.begin(words=words).wait()
     return json.loads(ended.out)["rung"]["placement"]
 
 
-def _limit(megabytes: int, cache: Path) -> None:
+def _limit(megabytes: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    os.environ["VIDGEN_CACHE"] = str(cache)

@@ -98,6 +98,9 @@ def _begun(arguments: Sequence[str], *, feeding: bool, reading: bool) -> "subpro
             start_new_session=True,
             env={**os.environ, "SVT_LOG": "1"},
         )
+    except (FileNotFoundError, PermissionError) as error:
+        said = f"ffmpeg cannot be begun: {error.filename}: {error.strerror}"
+        raise UsageRefused(said, "look at IMAGEIO_FFMPEG_EXE, or unset it") from error
     except OSError as error:
         said = f"ffmpeg cannot be begun: {error.strerror}"
         raise TryLater(
