@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo check test bench docs pocket-train pocket-eval clean
+.PHONY: help setup demo check test faults bench docs pocket-train pocket-eval clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ check: $(READY) ## style and types, in seconds
 
 test: check ## everything but the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+faults: $(READY) ## every round with every fault, into docs/reliability.md; minutes
+	$(BIN)/python -m tools.faults
 
 bench: $(READY) ## time and memory beside the peers, into docs/measurements/bench.md
 	$(BIN)/python -m tools.bench

@@ -3,10 +3,8 @@
 Large files are served from a second port by redirect, as the real hub serves them from another host.
 """
 
-import hashlib
 import json
 import os
-import random
 import re
 import sys
 import threading
@@ -18,14 +16,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CANARY = "hf_canarycanarycanarycanarycanarycana"
-LARGE = (".safetensors", ".bin", ".model")
-ROOT = Path(__file__).parents[1]
+from tests.repository import COMMIT as COMMIT
+from tests.repository import LARGE, branch, sibling
+from tests.repository import MODEL as MODEL
+from tests.repository import REPOSITORY as REPOSITORY
+from tests.repository import SISTER as SISTER
+from tests.repository import UNWANTED as UNWANTED
+from tests.repository import etag as etag
+from tests.repository import pipeline as pipeline
+from tests.repository import tensors as tensors
 
-REPOSITORY = "Lightricks/LTX-Video-0.9.5"
-MODEL = "ltx-video-2b-0.9.5"
-SISTER = "Lightricks/LTX-Video-0.9.1"
+CANARY = "hf_canarycanarycanarycanarycanarycana"
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(slots=True)
@@ -57,16 +59,21 @@ class Asked:
 
 
 class Hub:
-    """Repositories, what was asked of them, and the bytes that were served."""
+    """Repositories, what was asked of them, and the bytes that were served; `lies`: what it says of all instead.
+
+    Before each piece of a body it calls `hold`, which may wait.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
         self.commits: dict[str, str] = {}
         self.gated: set[str] = set()
         self.faults: list[Fault] = []
+        self.lies: dict[str, object] = {}
         self.asked: list[Asked] = []
         self.served = 0
         self.piece, self.pace_s = 16 * 1024, 0.0
+        self.hold: Callable[[], None] = lambda: None
         self.closed = False
         self.tokens: set[str] = set()
         self._lock = threading.Lock()
@@ -122,44 +129,6 @@ class Hub:
         return {**kept, **more}
 
 
-UNWANTED = {
-    "README.md",
-    "transformer/diffusion_pytorch_model.fp16.safetensors",
-    "transformer/diffusion_pytorch_model.bin",
-    "text_encoder/pytorch_model.bin",
-    "ltx-video-2b-v0.9.5.safetensors",
-    "image_encoder/model.safetensors",
-}
-"""What a repository holds beside what the model needs."""
-
-
-def tensors(seed: int, length: int) -> bytes:
-    """A file of safetensors that is as long as its header says."""
-    header = json.dumps({"t": {"dtype": "U8", "shape": [length], "data_offsets": [0, length]}}).encode()
-    return len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(length)
-
-
-def pipeline(seed: int = 0, *, mib: float = 0.25) -> dict[str, bytes]:
-    """The files of a repository of about `mib` MiB: half of it the transformer, the rest in two shards and the VAE."""
-    part = int(mib * 2**20 / 8)
-    shards = {f"model-0000{number}-of-00002.safetensors": tensors(99 + number, part) for number in (1, 2)}
-    weight_map = {f"t{number}": name for number, name in enumerate(shards)}
-    return {
-        "model_index.json": b'{"_class_name": "LTXConditionPipeline"}',
-        "transformer/config.json": b'{"_class_name": "LTXVideoTransformer3DModel"}',
-        "transformer/diffusion_pytorch_model.safetensors": tensors(seed + 1, 4 * part),
-        "vae/config.json": b"{}",
-        "vae/diffusion_pytorch_model.safetensors": tensors(seed + 2, 2 * part),
-        "text_encoder/config.json": b'{"t5": 1}',
-        "text_encoder/model.safetensors.index.json": json.dumps({"weight_map": weight_map}).encode(),
-        **{f"text_encoder/{name}": data for name, data in shards.items()},
-        "tokenizer/tokenizer_config.json": b'{"t": 1}',
-        "tokenizer/spiece.model": b"pieces" * 50,
-        "scheduler/scheduler_config.json": b'{"s": 1}',
-        **dict.fromkeys(UNWANTED, b"never fetched"),
-    }
-
-
 @contextmanager
 def running(**repositories: dict[str, bytes]) -> Iterator[Hub]:
     """A hub with the usual repository."""
@@ -170,13 +139,6 @@ def running(**repositories: dict[str, bytes]) -> Iterator[Hub]:
         yield hub
     finally:
         hub.close()
-
-
-def etag(name: str, data: bytes) -> str:
-    """The hash that the hub knows a file by."""
-    if name.endswith(LARGE):
-        return hashlib.sha256(data).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 class _Server(ThreadingHTTPServer):
@@ -228,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self._info(found[1], found[2] or "main", known=bool(token))
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
-            self._json([_branch(name, data) for name, data in self.hub.files[found[1]].items()])
+            self._json([branch(name, data) for name, data in self.hub.files[found[1]].items()])
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._resolve(found[1], found[2], found[3], token)
         else:
@@ -253,10 +215,10 @@ class _Handler(BaseHTTPRequestHandler):
         if revision not in ("main", self._commit(repository)):
             self._refuse(404, {"X-Error-Code": "RevisionNotFound"})
             return
-        siblings = [_sibling(name, data) for name, data in self.hub.files[repository].items()]
+        siblings = [sibling(name, data) for name, data in self.hub.files[repository].items()]
         gated = "manual" if repository in self.hub.gated else False
         said = {"id": repository, "sha": self._commit(repository), "gated": gated, "siblings": siblings}
-        self._json(said)
+        self._json({**said, **self.hub.lies})
 
     def _json(self, said: object) -> None:
         body = json.dumps(said).encode()
@@ -304,23 +266,11 @@ class _Handler(BaseHTTPRequestHandler):
                 if kind == "stall":
                     time.sleep(seconds)
                 return
+            self.hub.hold()
             self.wfile.write(piece)
             self.hub.count(len(piece))
             if self.hub.pace_s:
                 time.sleep(self.hub.pace_s)
-
-
-def _sibling(name: str, data: bytes) -> dict[str, object]:
-    known: dict[str, object] = {"rfilename": name, "size": len(data), "blobId": "b" * 40}
-    if name.endswith(LARGE):
-        return {**known, "lfs": {"sha256": etag(name, data), "size": len(data), "pointerSize": 134}}
-    return {**known, "blobId": etag(name, data)}
-
-
-def _branch(name: str, data: bytes) -> dict[str, object]:
-    """A file as the hub's tree lists it, which other tools ask for."""
-    large = {"lfs": {"oid": etag(name, data), "size": len(data), "pointerSize": 134}} if name.endswith(LARGE) else {}
-    return {"type": "file", "path": name, "size": len(data), "oid": etag(name, data), **large}
 
 
 def until(true: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -35,6 +35,10 @@ def tensors(length: int) -> bytes:
     return len(header).to_bytes(8, "little") + header + b"x" * length
 
 
+def deep(brackets: int) -> bytes:
+    return brackets.to_bytes(8, "little") + b"[" * brackets
+
+
 def written(folder: Path, *, without: str = "") -> Path:
     for number, name in enumerate(EVERYTHING):
         if name != without:
@@ -58,7 +62,9 @@ def test_a_complete_folder_misses_nothing_and_is_weighed_by_component() -> None:
     assert found.sizes == {**sizes, "tokenizer": 0, "scheduler": 0}
 
 
-@pytest.mark.parametrize("harm", [b"", b"x" * 100, tensors(9)[:-1], tensors(9) + b"x", b"\x02" + b"\0" * 7 + b"[]"])
+@pytest.mark.parametrize(
+    "harm", [b"", b"x" * 100, tensors(9)[:-1], tensors(9) + b"x", b"\x02" + b"\0" * 7 + b"[]", deep(10**5)]
+)
 def test_a_damaged_file_is_named_before_it_is_loaded(harm: bytes) -> None:
     folder = written(Path("weights"))
     (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(harm)
@@ -92,11 +98,21 @@ def test_an_empty_folder_misses_every_component() -> None:
     assert {name.partition("/")[0] for name in missing} == {component.name for component in CARD.components}
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", '{"weight_map": 1}', '{"map": {}}', "version https://git-lfs"])
+@pytest.mark.parametrize(
+    "content", ["", "null", "[]", '{"weight_map": 1}', '{"map": {}}', "version https://git-lfs", "[" * 10**5]
+)
 def test_an_index_that_is_none_is_named_instead_of_raising(content: str) -> None:
     folder = written(Path("weights"))
     (folder / "text_encoder" / INDEX).write_text(content, encoding="utf-8")
     assert here(folder).missing == (f"text_encoder/{INDEX} (cannot be read)",)
+
+
+@pytest.mark.parametrize("shard", ["evil.bin", "../vae/diffusion_pytorch_model.safetensors", "a\\b.safetensors"])
+def test_an_index_may_name_only_files_of_tensors_beside_it(shard: str) -> None:
+    folder = written(Path("weights"))
+    (folder / "text_encoder" / shard).write_bytes(b"x")
+    (folder / "text_encoder" / INDEX).write_text(json.dumps({"weight_map": {"a": shard}}), encoding="utf-8")
+    assert f"text_encoder/{INDEX} (cannot be read)" in here(folder).missing
 
 
 def test_an_empty_cache_misses_every_component_by_name() -> None:

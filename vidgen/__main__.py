@@ -8,7 +8,9 @@ import sys
 
 def main() -> None:
     """Run the command line and end the process with its documented exit code."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # until a run has its own way to stop
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))  # until a run has its own way to stop
     # Threads that spin while they wait make a small model eight times slower wherever the cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vidgen.cli.app import start

@@ -159,9 +159,9 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     shot.job = job = replace(job, adjustments=(*job.adjustments, *found))
     text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib)
     record.embed(made.film, text)
+    record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))
     made.deliver(overwrite=job.overwrite, keep=job.keep_latents)
-    record.write_sidecar(request.output, text)
     (history.learn if job.fallback else history.forget)(job)
     return _result(shot)
 

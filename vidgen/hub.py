@@ -1,6 +1,7 @@
 """Where a model's weights are: a folder, or the Hugging Face cache. Looks only; `weights/` fetches them."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from vidgen.core.headers import header
 from vidgen.core.plan import Weights
 
 INDEX = "*.safetensors.index.json"
+SHARD = re.compile(r"[^/\\\0]+\.safetensors")
 
 
 def find(card: ModelCard) -> Weights:
@@ -94,8 +96,9 @@ def _tensors(place: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[str]:
-    """The files that an index names; none when it is no index."""
+    """The files that an index names; none when it is no index, or names what is no file of tensors beside it."""
     try:
-        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        return sorted(names) if all(SHARD.fullmatch(name) for name in names) else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []

@@ -55,8 +55,10 @@ def imagined(*, vram_gib: float | None = None, ram_gib: float | None = None) -> 
 
 def cuda_card() -> Machine | None:
     """The NVIDIA card that torch would use, and the memory free on it; None without one, or without a driver."""
-    import pynvml
-
+    try:
+        import pynvml
+    except ImportError:
+        return None
     try:
         pynvml.nvmlInit()
         handle = _handle(pynvml, os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip())
@@ -69,7 +71,7 @@ def cuda_card() -> Machine | None:
         return None
     return Machine(
         device=Device.CUDA,
-        name=name if isinstance(name, str) else name.decode(),
+        name=name if isinstance(name, str) else name.decode(errors="replace"),
         vram_gib=memory.free / GIB,
         ram_gib=ram_gib(),
         cores=cores(),

@@ -156,6 +156,15 @@ def test_a_card_with_a_fault_is_refused_with_the_file_and_the_key(old: str, new:
     says(refused, 2, *said)
 
 
+@pytest.mark.parametrize("family", ["os.path", "...os", "../evil", "", "ltx\\n"])
+def test_a_family_is_the_plain_name_of_a_module(family: str) -> None:
+    text = (cards.OWN / "pocket.toml").read_text().replace('family = "ltx"', f'family = "{family}"')
+    Path("odd.toml").write_text(text)
+    with pytest.raises(UsageRefused) as refused:
+        cards.read(Path("odd.toml"))
+    says(refused, 2, "odd.toml", "is no name of a family", "ltx")
+
+
 def test_an_alias_is_another_name() -> None:
     assert cards.card("ltx-video-2b") is cards.card("ltx-video-2b-0.9.5")
 

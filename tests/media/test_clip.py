@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.media.drawn import moving, plain, shape, write
-from vidgen.core.errors import ChecksFailed, OutputRefused
+from vidgen.core.errors import ChecksFailed, OutputRefused, TryLater, UsageRefused
 from vidgen.media import clip, inspect, sound
 
 FILM = Fraction(24000, 1001)
@@ -223,3 +223,21 @@ def test_another_clip_than_was_asked_fails_its_check(folder: Path, asked: clip.S
     path = write(folder / "x.mp4", shape())
     with pytest.raises(ChecksFailed, match=words):
         clip.check(path, asked, clip.Style(codec=codec))
+
+
+def test_no_more_processes_is_a_reason_to_try_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(TryLater, match="Resource temporarily unavailable"):
+        write(folder / "x.mp4", shape())
+    assert not list(folder.iterdir())
+
+
+def test_an_ffmpeg_that_is_not_there_is_a_matter_of_configuration(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(folder / "none"))
+    with pytest.raises(UsageRefused, match=r"none: No such file.*"):
+        write(folder / "x.mp4", shape())

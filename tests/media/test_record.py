@@ -71,3 +71,16 @@ def test_a_giant_record_is_refused(folder: Path) -> None:
 def test_a_sidecar_that_cannot_be_written(folder: Path) -> None:
     with pytest.raises(OutputRefused, match="No such file"):
         record.write_sidecar(folder / "none" / "x.mp4", "{}")
+
+
+def test_a_record_that_cannot_be_put_in_is_a_refusal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(folder / "x.mkv", shape())
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OutputRefused, match=r"into x\.mkv: No space left"):
+        record.embed(path, "{}")
+    assert (list(folder.iterdir()), path.read_bytes()) == ([path], before)

@@ -23,7 +23,7 @@ from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision, Weights
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
 from vidgen.studio.fingerprint import NOT_PIXELS, fingerprint
-from vidgen.studio.part import CONDITIONING, LATENTS, part
+from vidgen.studio.part import CONDITIONING, LATENTS, part, sweep
 
 FOLDER = Path("clip.mp4.part")
 TENSORS = {"latents": torch.arange(12.0).reshape(3, 4)}
@@ -442,3 +442,30 @@ def test_what_a_killed_process_was_removing_is_swept_away() -> None:
     with part(job()):
         pass
     assert list(Path().glob("*.gone")) == []
+
+
+def test_what_was_left_of_a_delivered_clip_is_swept_away_and_nothing_else() -> None:
+    fail_with(LATENTS)
+    FOLDER.with_name("clip.mp4.7.gone").mkdir()
+    Path("clip.mp4").write_bytes(b"film")
+    sweep(Path("clip.mp4"))
+    assert (FOLDER / "latents.safetensors").is_file()
+    assert not FOLDER.with_name("clip.mp4.7.gone").exists()
+    (FOLDER / "film.mp4").hardlink_to("clip.mp4")
+    with part(job(request(seed=8, output=Path("clip.mp4")), overwrite=True)) as other:
+        sweep(Path("clip.mp4"))
+        assert other.folder.exists()
+    assert not FOLDER.exists()
+    assert Path("clip.mp4").read_bytes() == b"film"
+
+
+def test_a_record_that_cannot_be_placed_is_said_and_the_clip_stands() -> None:
+    Path("clip.mp4.json").mkdir()
+    with part(job()) as made:
+        made.film.write_bytes(b"film")
+        made.record.write_text("{}")
+        with pytest.raises(
+            OutputRefused, match=r"clip\.mp4 is finished, but clip\.mp4\.json beside it cannot be written"
+        ):
+            made.deliver()
+    assert Path("clip.mp4").read_bytes() == b"film"

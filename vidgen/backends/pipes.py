@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from vidgen.backends import fit, quantize, quiet
 from vidgen.backends.fit import UNREADABLE, Report, first_line
@@ -196,7 +196,7 @@ def _same_class(name: str, card: Path, wanted: str) -> None:
     """Refuse a folder that names another class: a scheduler of another kind would load without a word."""
     try:
         named = json.loads(card.read_text(encoding="utf-8")).get("_class_name", wanted)
-    except (OSError, ValueError, AttributeError):
+    except UNREADABLE:
         return
     if named != wanted:
         raise WeightsRefused(
@@ -213,7 +213,7 @@ def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRe
             )
         try:
             _peek(file)
-        except (OSError, ValueError, SafetensorError) as fault:
+        except UNREADABLE as fault:
             return WeightsRefused(
                 f"{name} cannot be loaded: {file} is damaged ({first_line(fault)})",
                 "if it was downloaded: vidgen download --repair MODEL",

@@ -89,7 +89,12 @@ def opened(job: Job) -> Iterator[Backend]:
             f"model {job.card.name} is of family {job.card.family}, which has no module",
             "put the family's .py file beside its card, in a folder named in VIDGEN_FAMILIES",
         ) from error
-    backend: Backend = family.open(job)
+    try:
+        open_family = family.open
+    except AttributeError as error:
+        said = f"model {job.card.name} is of family {job.card.family}, which is a module of another kind"
+        raise UsageRefused(said, "name a family in its card, such as ltx") from error
+    backend: Backend = open_family(job)
     try:
         yield backend
     finally:

@@ -63,7 +63,7 @@ def for_folder(folder: Path) -> ModelCard:
         pipeline = kinds["_class_name"]
     except OSError as error:
         raise WeightsRefused(f"{folder} has no model_index.json", "give the folder of a Diffusers pipeline") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsRefused(f"{index} is not a pipeline's index", "fetch that file again") from error
     named = cards().get(str(kinds.get(NAMED, "")))
     if named:
@@ -91,7 +91,7 @@ def read(path: Path) -> ModelCard:
     folder = weights.take("folder", str, "")
     result = ModelCard(
         name=path.stem,
-        family=table.take("family", str),
+        family=_family(table),
         title=table.take("title", str),
         summary=table.take("summary", str),
         aliases=table.texts("aliases"),
@@ -121,6 +121,14 @@ def read(path: Path) -> ModelCard:
     weights.finish()
     table.finish()
     return result
+
+
+def _family(table: Table) -> str:
+    """The family's name, which is that of a module: a card may come with downloaded weights, and names no other."""
+    family = table.take("family", str)
+    if not family.isidentifier():
+        raise UsageRefused(f"{table.where}: {family!r} is no name of a family", "give family a name such as ltx")
+    return family
 
 
 def _grid(table: Table) -> Grid:

@@ -77,6 +77,10 @@ def start(words: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
+    except SystemExit as ended:
+        if ended.code != 1:
+            raise
+        return 0  # the reader of --help has gone away: Typer ends so, and it is no error
     except Exception:
         screen.say(traceback.format_exc())
         screen.say("vidgen: this is a bug of ours; please report it with the lines above")

@@ -207,11 +207,21 @@ def _prompt(prompt: str, file: str | None) -> str:
                 raw = opened.read(LARGEST_PROMPT + 1)
         except OSError as error:
             raise InputRefused(f"{file} cannot be read: {error.strerror}", "check the path") from error
+        except ValueError as error:
+            raise InputRefused(f"{file!r} is no name of a file: {error}", "check the path") from error
     else:
-        raw = prompt.encode("utf-8", "surrogateescape")  # what a shell gave a Python that took it for ASCII
+        raw = _bytes(prompt)
     if len(raw) > LARGEST_PROMPT:
         raise InputRefused("the prompt is longer than 1 MiB", "a prompt is a few sentences")
     try:
         return raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise InputRefused("the prompt is not valid UTF-8", "save it as UTF-8 and use --prompt-file") from error
+
+
+def _bytes(prompt: str) -> bytes:
+    """What a shell gave a Python that took it for ASCII."""
+    try:
+        return prompt.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return prompt.encode("utf-8", "surrogatepass")  # half a character, which is refused with everything else

@@ -73,6 +73,7 @@ class _Stop:
     def __init__(self) -> None:
         self._asked = 0
         self._patient = False
+        self.broke_in = False
         self._before = ("", 0)
 
     def check(self, event: Event) -> None:
@@ -90,6 +91,7 @@ class _Stop:
         if _torch_begins():
             return  # an exception in the midst of it would abort the process; the next event stops
         if again or not self._patient:
+            self.broke_in = True
             raise _Halt
         screen.say("vidgen: stopping after this step; once more to stop at once")
 
@@ -105,13 +107,19 @@ def _torch_begins() -> bool:
 
 @contextmanager
 def _stoppable() -> Iterator[_Stop]:
-    """SIGINT and SIGTERM ask for a stop; both are given back at the end."""
+    """SIGINT, SIGTERM and SIGHUP ask for a stop, unless they are ignored (`nohup`); given back at the end."""
     stop = _Stop()
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.ask) for number in heard}
     try:
         yield stop
     except KeyboardInterrupt:
         raise stop.refusal() from None
+    except Exception:
+        if stop.broke_in:  # safetensors, which is not Python, makes an error of its own of it
+            raise stop.refusal() from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,6 +9,7 @@ import typer
 
 from vidgen.cli import screen
 from vidgen.cli.make import example
+from vidgen.core.errors import InputRefused
 from vidgen.media import record
 from vidgen.media import sheet as contact_sheet
 
@@ -26,7 +27,12 @@ def show(
     """What is recorded in a clip: how it was asked for, made and measured."""
     found = record.read(clip)
     if command:
-        screen.result(shlex.join(words_of(found)))
+        try:
+            words = words_of(found)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            said = f"the record of {clip} is not one that vidgen wrote: no command follows from it"
+            raise InputRefused(said, "see what it says: vidgen show") from error
+        screen.result(shlex.join(words))
     elif as_json:
         screen.result(json.dumps(found))
     else:

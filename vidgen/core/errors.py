@@ -14,7 +14,7 @@ the shell sees. The tree, with the codes:
     │   └── NotFinite       7   values are out of bounds; the run goes on in a higher precision where there is one
     ├── SomeJobsFailed      8   a batch went on, but not all of it succeeded
     ├── TryLater           75   busy now; the same command may succeed later
-    └── Stopped           130   the user asked to stop (143 when it was SIGTERM)
+    └── Stopped           130   the user asked to stop (143 when it was SIGTERM, 129 SIGHUP)
 
 Anything else that escapes is a bug of ours: exit code 1, traceback kept.
 """
@@ -95,7 +95,7 @@ class TryLater(Refusal):
 
 
 class Stopped(Refusal):
-    """The user asked to stop: by SIGINT (130) or SIGTERM (143)."""
+    """The user asked to stop: by SIGINT (130), SIGTERM (143) or SIGHUP (129)."""
 
     code = 130
 

@@ -50,9 +50,13 @@ def check(path: Path, shape: Shape, style: Style, *, sound: bool = False) -> lis
     Gives what there is to say of a clip that may have been meant so: black frames, one colour, no movement.
     """
     try:
-        facts = inspect.inspect(path)
+        _agrees(inspect.inspect(path), path, shape, style, sound=sound)
+        return looks.remarks(path)
     except InputRefused as error:
         raise ChecksFailed(error.message, _AGAIN) from error
+
+
+def _agrees(facts: inspect.ClipFacts, path: Path, shape: Shape, style: Style, *, sound: bool) -> None:
     for name, found, asked in _compared(facts, shape, codec(path, style)):
         if found != asked:
             raise ChecksFailed(f"{path.name} has {name} {found}, where {asked} was asked for", _AGAIN)
@@ -60,7 +64,6 @@ def check(path: Path, shape: Shape, style: Style, *, sound: bool = False) -> lis
         raise ChecksFailed(f"{path.name} plays {facts.fps} frames a second, where {shape.fps} was asked for", _AGAIN)
     if sound and CONTAINERS[path.suffix.lower()].sound and abs(facts.sound_seconds - facts.seconds) > 0.1:
         raise ChecksFailed(f"{path.name} has {facts.sound_seconds:g} s of sound for {facts.seconds:g} s", _AGAIN)
-    return looks.remarks(path)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from vidgen.core.errors import UsageRefused
+from vidgen.core.errors import TryLater, UsageRefused
 
 SAFE = ("-protocol_whitelist", "file,pipe")
 """Before every input: a clip that names other places is not followed there."""
@@ -77,14 +77,7 @@ class Child:
 @contextmanager
 def running(arguments: Sequence[str], *, feeding: bool = False, reading: bool = False) -> Iterator[Child]:
     """Run ffmpeg, in a session of its own, so that Ctrl-C reaches us first; killed and reaped when we leave early."""
-    with subprocess.Popen(
-        [_binary(), "-nostdin", "-hide_banner", "-loglevel", "error", *arguments],
-        stdin=subprocess.PIPE if feeding else subprocess.DEVNULL,
-        stdout=subprocess.PIPE if reading else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "SVT_LOG": "1"},
-    ) as process:
+    with _begun(arguments, feeding=feeding, reading=reading) as process:
         said: deque[str] = deque(maxlen=20)
         drain = Thread(target=_listen, args=(process.stderr, said), daemon=True)
         try:
@@ -93,6 +86,26 @@ def running(arguments: Sequence[str], *, feeding: bool = False, reading: bool = 
         finally:
             _end(process)
             drain.join()
+
+
+def _begun(arguments: Sequence[str], *, feeding: bool, reading: bool) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(
+            [_binary(), "-nostdin", "-hide_banner", "-loglevel", "error", *arguments],
+            stdin=subprocess.PIPE if feeding else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if reading else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "SVT_LOG": "1"},
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        said = f"ffmpeg cannot be begun: {error.filename}: {error.strerror}"
+        raise UsageRefused(said, "look at IMAGEIO_FFMPEG_EXE, or unset it") from error
+    except OSError as error:
+        said = f"ffmpeg cannot be begun: {error.strerror}"
+        raise TryLater(
+            said, "look at memory and at the number of processes, then give the same command again"
+        ) from error
 
 
 def name(path: Path) -> str:

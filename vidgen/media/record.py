@@ -70,14 +70,17 @@ def _with_metadata(path: Path, text: str) -> None:
     inputs = [*ffmpeg.CLIPS, "-i", ffmpeg.name(path), "-f", "ffmetadata", *ffmpeg.SAFE, "-i", ffmpeg.name(label)]
     options = ["-map", "0", "-c", "copy", "-map_metadata", "1", *_flags(path, text)]
     try:
-        _replace(label, _metadata(text).encode())
+        _write(label, _metadata(text).encode())
         with ffmpeg.running([*inputs, *options, "-n", ffmpeg.name(copy)]) as child:
             if child.finish() != 0:
                 raise _refusal(path, child.last_words)
         copy.replace(path)
+    except OSError as error:
+        raise _refusal(path, error.strerror or str(error)) from error
     finally:
-        label.unlink(missing_ok=True)
-        copy.unlink(missing_ok=True)
+        for temporary in (label, copy):
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _metadata(text: str) -> str:
@@ -183,10 +186,7 @@ def _object(text: str) -> dict[str, object]:
 def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{token_hex(8)}.part")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, data)
         temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
@@ -194,6 +194,14 @@ def _replace(path: Path, data: bytes) -> None:
         if not isinstance(error, OSError):
             raise
         raise _refusal(path, error.strerror or str(error)) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A new file, which is on the disk when this returns."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _refusal(path: Path, reason: str) -> OutputRefused:

@@ -57,8 +57,9 @@ def fill(part: str, fields: Mapping[str, str]) -> str:
         if field is None:
             continue
         if field not in fields or spec or conversion:
+            unknown = repr(f"{{{field}}}")[1:-1]
             raise UsageRefused(
-                f"output template {part!r}: no field is called {{{field}}}", f"use {{{'}, {'.join(FIELDS)}}}"
+                f"output template {part!r}: no field is called {unknown}", f"use {{{'}, {'.join(FIELDS)}}}"
             )
         text += fields[field]
     if len(os.fsencode(text)) > LONGEST:

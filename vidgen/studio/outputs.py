@@ -12,6 +12,7 @@ from vidgen.core.errors import OutputRefused
 from vidgen.core.request import Request
 from vidgen.core.words import OUTPUT
 from vidgen.studio.names import has_field, name
+from vidgen.studio.part import sweep
 
 PICTURE = re.compile(r"\d{4,}\.png|record\.json")
 """What a folder of pictures holds."""
@@ -67,6 +68,7 @@ def _there(path: Path) -> bool:
 
 def _place(path: Path, *, overwrite: bool, skip_existing: bool) -> Place:
     if _there(path):
+        sweep(path)
         if skip_existing:
             return Place(path=path, skip=True)
         if not overwrite:

@@ -4,6 +4,7 @@ A folder belongs to one request, known by its fingerprint. The same request find
 another request leaves it alone and works beside it. It goes when the clip stands at its place.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLAIM = "claim"
-PART, KEPT, GONE = ".part", ".latents", ".gone"
+PART, KEPT, GONE, RECORD = ".part", ".latents", ".gone", ".json"
 PAUSE_S = 0.2
 
 
@@ -37,6 +38,7 @@ class Part:
         self.folder = folder
         self.output = output
         self.film = folder / f"film{output.suffix}"
+        self.record = folder / f"{self.film.name}{RECORD}"
         self.sound = folder / "sound.wav"
         self.delivered = False
         self.skip = False
@@ -62,7 +64,7 @@ class Part:
         _agree(job, self.folder, asked.mark_of(self.folder))
 
     def deliver(self, *, overwrite: bool = False, keep: bool = False) -> None:
-        """Put the finished film at its place, and remove the folder, or keep it as `clip.mp4.latents`.
+        """Put the finished film and its record at their places; the folder goes, or becomes `clip.mp4.latents`.
 
         Never replaces what has appeared at the place, unless told to: of several who deliver at once, one succeeds.
         """
@@ -73,11 +75,12 @@ class Part:
                 raise _there(self.output) from error
             raise OutputRefused(f"cannot write {self.output}: {error.strerror}", "give another --output") from error
         self.delivered = True
-        self.discard_film()
-        if keep:
+        self._deliver_record()
+        if keep or self.folder.suffix == KEPT:
+            self.discard_film()
             self._keep()
-        elif self.folder.suffix != KEPT:
-            remove(self.folder)
+        else:
+            remove(self.folder)  # the film in it too: until then `sweep` knows by it what was delivered
 
     def tidy(self) -> None:
         """After a stop: keep the folder for the sake of what can be gone on from, else remove it."""
@@ -90,9 +93,20 @@ class Part:
     def discard_film(self) -> None:
         """Remove a film that was begun and not finished, and its sound."""
         self.sound.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
         if self.film.is_dir():
             shutil.rmtree(self.film)
         self.film.unlink(missing_ok=True)
+
+    def _deliver_record(self) -> None:
+        if not self.record.is_file():
+            return
+        place = self.output.with_name(f"{self.output.name}{RECORD}")
+        try:
+            self.record.replace(place)
+        except OSError as error:
+            said = f"{self.output} is finished, but {place.name} beside it cannot be written: {error.strerror}"
+            raise OutputRefused(said, "read the record in the clip itself: vidgen show") from error
 
     def _keep(self) -> None:
         """Move the folder to where latents are kept; where something that is not ours lies there, it stays."""
@@ -157,6 +171,20 @@ def remove(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
+def sweep(output: Path) -> None:
+    """Remove what a process left that was killed when it had delivered `output`: its film is that file's twin."""
+    _sweep_gone(output)
+    for folder in output.parent.glob(f"{escape(output.name)}*{PART}"):
+        with suppress(OSError):
+            if asked.mark_of(folder) and output.samefile(folder / f"film{output.suffix}") and idle(folder):
+                remove(folder)
+
+
+def _sweep_gone(output: Path) -> None:
+    for old in output.parent.glob(f"{escape(output.name)}.*{GONE}"):
+        shutil.rmtree(old, ignore_errors=True)  # whoever was removing it was killed
+
+
 def idle(folder: Path) -> bool:
     """Whether nobody works in `folder` just now."""
     try:
@@ -188,13 +216,14 @@ def _claimed(job: Job, mark: str, waiting: Callable[[], None]) -> Iterator[Path]
 
 def _claim(folder: Path, output: Path, *, begin: bool) -> BinaryIO:
     """The claim of `folder`, open; a folder to begin in is made."""
-    for old in output.parent.glob(f"{escape(output.name)}.*{GONE}") if begin else ():
-        shutil.rmtree(old, ignore_errors=True)  # whoever was removing it was killed
+    if begin:
+        _sweep_gone(output)
     fault: OSError
     for _ in range(100):
         try:
             if begin:
                 folder.mkdir(exist_ok=True)
+                _refuse_link(folder)
             return os.fdopen(os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "rb")
         except FileNotFoundError as error:
             fault = error  # its last owner has removed it just now, or its parent is not there
@@ -205,6 +234,12 @@ def _claim(folder: Path, output: Path, *, begin: bool) -> BinaryIO:
         said = f"cannot write in {output.parent}: {fault.strerror}"
         raise OutputRefused(said, "give another --output") from fault
     raise InputRefused(f"{folder} cannot be worked in: {fault.strerror}", "look at its rights") from fault
+
+
+def _refuse_link(folder: Path) -> None:
+    """A link would lead the work, and its removal at the end, to where nobody asked for either."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder.name} is a link")
 
 
 def _locked(claim: BinaryIO) -> bool:

@@ -32,7 +32,7 @@ class Listing:
 def listing(card: ModelCard, line: Line) -> Listing:
     """What of `card` is on the hub; a Refusal when the hub does not say."""
     info = Asker(card.repository, card.revision, line).ask(lambda: _info(card))
-    commit = info.sha or ""
+    commit = str(info.sha or "")
     files = [_file(entry) for entry in info.siblings or ()]
     if not re.fullmatch("[0-9a-f]{40}", commit):
         raise _no_hub()
@@ -101,7 +101,7 @@ def _no_hub() -> TryLater:
 def _file(entry: "RepoSibling") -> File:
     """A file as the hub lists it: large ones have a sha256, small ones git's hash."""
     size, etag = (entry.lfs.size, entry.lfs.sha256) if entry.lfs else (entry.size, entry.blob_id)
-    return File(name=entry.rfilename, size=-1 if size is None else size, etag=etag or "")
+    return File(name=entry.rfilename, size=size if isinstance(size, int) else -1, etag=str(etag or ""))
 
 
 def _sound(file: File, card: ModelCard) -> File:
