@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from vidgen import probe
 from vidgen.backends.port import Backend, opened
@@ -23,6 +24,9 @@ from vidgen.media.account import account
 from vidgen.prepare import prepare
 from vidgen.studio.checkpoints import Checkpoints
 from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, Part, part
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["prepare", "run"]
 
@@ -76,36 +80,41 @@ def _encode(backend: Backend, shots: Sequence[_Shot], listener: Listener) -> Non
         return
     listener(Event(phase="encode", total=len(shots)))
     with _measured("encode", shots):
-        for shot, conditioning in zip(shots, backend.encode([shot.job for shot in shots]), strict=True):
+        for shot, conditioning in zip(shots, backend.encode([shot.job for shot in shots], _pictures), strict=True):
             shot.part.save(CONDITIONING, conditioning)
     listener(Event(phase="encode", done=len(shots), total=len(shots)))
 
 
 def _denoise(backend: Backend, shot: _Shot, listener: Listener) -> None:
-    request, canvas, kept = shot.job.request, shot.job.canvas, Checkpoints(shot.part.folder, shot.job.checkpoint_every)
+    kept = Checkpoints(shot.part.folder, shot.job.checkpoint_every)
     since = kept.latest()
-    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=request.steps))
+    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=shot.job.request.steps))
     with _measured("denoise", [shot]):
-        images = [
-            pictures.fitted(
-                keyframe.picture,
-                width=request.width,
-                height=request.height,
-                canvas=canvas,
-                fit=request.fit,
-                background=request.background,
-            )
-            for keyframe in request.keyframes
-        ]
         latents = backend.denoise(
             shot.job,
             shot.part.load(CONDITIONING),
-            images,
+            _pictures(shot.job),
             kept.stepping(lambda done, total: listener(Event(phase="denoise", done=done, total=total))),
             since,
         )
         shot.part.save(LATENTS, latents)
         shot.part.forget(CHECKPOINT)
+
+
+def _pictures(job: Job) -> "list[Image]":
+    """The pictures of a job, fitted to its canvas."""
+    request = job.request
+    return [
+        pictures.fitted(
+            keyframe.picture,
+            width=request.width,
+            height=request.height,
+            canvas=job.canvas,
+            fit=request.fit,
+            background=request.background,
+        )
+        for keyframe in request.keyframes
+    ]
 
 
 def _deliver(backend: Backend, shot: _Shot, listener: Listener) -> Result:

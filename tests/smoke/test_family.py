@@ -26,7 +26,7 @@ SILENT = %s
 
 
 class Hum:
-    def encode(self, jobs):
+    def encode(self, jobs, look):
         return [{"length": torch.tensor([len(job.request.prompt)])} for job in jobs]
 
     def denoise(self, job, conditioning, pictures, step, since=None):
