@@ -97,7 +97,7 @@ class Ltx:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def encode(self, jobs: Sequence[Job], look: Look | None = None) -> list[Tensors]:
+    def encode(self, jobs: Sequence[Job], look: "Look | None" = None) -> list[Tensors]:
         """Embeddings and masks of each prompt, and of the negative prompt where guidance uses one."""
         embedded: dict[tuple[str, int], Mapping[str, torch.Tensor]] = {}
         return [self._conditioning(job, embedded) for job in jobs]

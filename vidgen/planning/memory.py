@@ -1,6 +1,6 @@
 """How much memory each phase needs: weights by exact parameter counts, and the work beside them where it is known."""
 
-from vidgen.core.card import ModelCard, Phase, Way
+from vidgen.core.card import Guidance, ModelCard, Phase, Way
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
 from vidgen.core.request import Request
 
@@ -42,7 +42,8 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
     if phase is Phase.DENOISE:
         latents = (canvas.frames - 1) // card.grid.frames + 1
         tokens = latents * (canvas.width // card.grid.size) * (canvas.height // card.grid.size)
-        passes = 2 if request.guidance_scale > 1 else 1
+        batched = card.schedule.guidance is Guidance.CLASSIFIER_FREE and request.guidance_scale > 1
+        passes = 2 if batched else 1
         return tokens * card.cost.token_kib * passes * wide / 2**20
     if phase is Phase.DECODE:
         whole = canvas.width * canvas.height * canvas.frames * card.cost.pixel_bytes / GIB
