@@ -18,6 +18,8 @@ from vidgen.core.plan import Job
 Callback: TypeAlias = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 """What Diffusers calls after each step, with the pipeline, the index, the timestep and the tensors asked for."""
 
+Dream: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
 BAND = 30.0
 """Latents are normalised: noise has a size of 1, finished latents of about 1. Thirty times that is no picture."""
 
@@ -26,17 +28,26 @@ STRONG = 15.0
 
 
 @contextmanager
-def stepping(job: Job, pipe: Any, generator: torch.Generator, step: Step, since: Tensors | None) -> Iterator[Callback]:
+def stepping(
+    job: Job,
+    pipe: Any,
+    generator: torch.Generator,
+    step: Step,
+    since: Tensors | None,
+    *,
+    dreamt: Dream = lambda taken: taken,
+) -> Iterator[Callback]:
     """While it lasts, the callback that it gives carries `pipe` from `since`, if there is one, to the end.
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
     `latents`, the `generator`'s state and the number of the `step`. A scheduler that remembers more than its own
-    place between steps would have to put that in too.
+    place between steps would have to put that in too. `dreamt`: what the sleeping transformer gives for what it takes,
+    where that is of another shape.
     """
     kept = int(since["step"]) if since else 0
     with ExitStack() as asleep:
         if kept:
-            asleep.enter_context(_asleep(pipe.transformer))
+            asleep.enter_context(_asleep(pipe.transformer, dreamt))
 
         def after(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             done, total, latents = index + 1, pipe.num_timesteps, tensors["latents"]
@@ -53,6 +64,20 @@ def stepping(job: Job, pipe: Any, generator: torch.Generator, step: Step, since:
             return {}
 
         yield after
+
+
+class Last:
+    """A callback that keeps the latents of the last step: a pipeline may give back less than it drew."""
+
+    def __init__(self, after: Callback) -> None:
+        self._after = after
+        self.latents = torch.empty(0)
+
+    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        """What `after` says; called by Diffusers after each step."""
+        said = self._after(pipe, index, timestep, tensors)
+        self.latents = said.get("latents", tensors["latents"])
+        return said
 
 
 def watched(job: Job, latents: torch.Tensor, where: str) -> None:
@@ -92,10 +117,10 @@ def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
 
 
 @contextmanager
-def _asleep(transformer: Any) -> Iterator[None]:
+def _asleep(transformer: Any, dreamt: Dream) -> Iterator[None]:
     """While it lasts, `transformer` gives back what it is given, in no time; what others did to its `forward` stays."""
     before = vars(transformer).get("forward")
-    transformer.forward = lambda hidden_states, **words: (hidden_states,)
+    transformer.forward = lambda hidden_states, **words: (dreamt(hidden_states),)
     try:
         yield
     finally:

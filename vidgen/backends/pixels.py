@@ -30,13 +30,13 @@ def tiled(vae: Any, tiles: Mapping[str, int]) -> Iterator[None]:
     if not tiles:
         yield
         return
+    before = {name: getattr(vae, name) for name in (*tiles, "use_tiling", "use_framewise_decoding")}
     vae.enable_tiling(**tiles)
     vae.use_framewise_decoding = True
     try:
         yield
     finally:
-        vae.disable_tiling()
-        vae.use_framewise_decoding = False
+        vars(vae).update(before)
 
 
 def check(job: Job, video: torch.Tensor) -> None:
