@@ -19,7 +19,7 @@ from tests import twins
 from tests.backends import films
 from tests.catalog.test_parameters import counted
 from tests.conftest import ANSWER
-from vidgen.backends import hunyuan
+from vidgen.backends import hunyuan, pixels
 from vidgen.backends.port import State, Tensors
 from vidgen.backends.quiet import quickly
 from vidgen.backends.twin import build
@@ -256,14 +256,14 @@ def test_tiles_give_the_whole_picture(place: Path) -> None:
 @pytest.mark.parametrize(("side", "stride"), [(256, 192), (192, 144), (128, 96), (64, 48), (100, 72), (8, 8)])
 def test_tiles_and_their_strides_divide_by_what_the_decoder_enlarges(side: int, stride: int) -> None:
     vae = type("Vae", (), {"spatial_compression_ratio": 8})
-    found = hunyuan.tiles(vae, side)
+    found = pixels.squares(vae, side)
     assert found == {
         "tile_sample_min_height": side // 8 * 8,
         "tile_sample_min_width": side // 8 * 8,
         "tile_sample_stride_height": stride,
         "tile_sample_stride_width": stride,
     }
-    assert hunyuan.tiles(vae, 0) == {}
+    assert pixels.squares(vae, 0) == {}
 
 
 def lora(file: str, prefix: str = "transformer") -> Path:
@@ -368,7 +368,8 @@ def test_the_words_of_llama_3_are_read_with_their_spaces(place: Path) -> None:
     assert read.decode(read("hello world").input_ids) == "hello world"
 
 
-LINE = "t2v|a red circle|--model|./tiny|--size|50x36|--frames|8|--fps|24000/1001|--steps|2|--seed|1".split("|")
+SAID = {"model": "./tiny", "size": "50x36", "frames": "8", "fps": "24000/1001", "steps": "2", "seed": "1"}
+LINE = ["t2v", "a red circle", *(word for name, value in SAID.items() for word in (f"--{name}", value))]
 
 
 @pytest.fixture

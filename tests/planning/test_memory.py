@@ -90,6 +90,16 @@ def test_guidance_that_is_embedded_takes_one_pass_at_any_scale() -> None:
     assert {plan.phase: plan.work_gib for plan in found}[Phase.DENOISE] == 3 * 2 * 2 * 64 / 2**20
 
 
+@pytest.mark.parametrize("frames", [17, 33, 1025])
+def test_a_clip_that_is_drawn_piece_by_piece_takes_what_one_piece_takes(frames: int) -> None:
+    card = replace(CARD, cost=replace(CARD.cost, frames=17))
+    plans = []
+    for length in (17, frames):
+        wanted = request(frames=length)
+        plans.append(phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE))
+    assert plans[0] == plans[1]
+
+
 def test_decoding_takes_the_cards_bytes_for_each_pixel_of_the_canvas() -> None:
     wanted = request(width=1024, height=1024, frames=33)
     assert planned(BF16_PHASE, wanted)[Phase.DECODE].work_gib == 1024 * 1024 * 33 * 100 / 2**30

@@ -119,7 +119,7 @@ class Hunyuan:
         """The clip; the frames are drawn at once and handed out one by one."""
         vae = self._parts.hold(job.card.ways[job.request.mode].phases[Phase.DECODE])["vae"]
         scaled = latents["latents"].to(self._parts.device.value, vae.dtype) / vae.config.scaling_factor
-        with torch.no_grad(), pixels.tiled(vae, tiles(vae, 256 if self._parts.rung.tiling else 0)):
+        with torch.no_grad(), pixels.tiled(vae, pixels.squares(vae, 256 if self._parts.rung.tiling else 0)):
             video = vae.decode(scaled, return_dict=False)[0][:, :, _kind(job).lead :]
         pixels.check(job, video)
         return Film(frames=pixels.frames(job, video))
@@ -157,24 +157,14 @@ class Hunyuan:
     def _drawing_pipe(self, job: Job) -> Any:
         """The pipeline of the denoise phase, told how the VAE compresses: without one it would assume 8 and 4."""
         pipe, vae = self._pipe(job, Phase.DENOISE), self._parts.skeleton("vae")
-        on_grid(job, vae)
+        _on_grid(job, vae)
         pipe.vae_scale_factor_spatial = vae.spatial_compression_ratio
         pipe.vae_scale_factor_temporal = vae.temporal_compression_ratio
         pipe.scheduler.set_shift(_shift(job))
         return pipe
 
 
-def tiles(vae: Any, side: int) -> dict[str, int]:
-    """Tiles of `side` pixels, a quarter of each overlapping the next, and the VAE's own in time; 0: none."""
-    if not side:
-        return {}
-    ratio = vae.spatial_compression_ratio
-    stride = max(side * 3 // 4 // ratio, 1) * ratio
-    tile = dict.fromkeys(("tile_sample_min_height", "tile_sample_min_width"), side // ratio * ratio)
-    return {**tile, **dict.fromkeys(("tile_sample_stride_height", "tile_sample_stride_width"), stride)}
-
-
-def on_grid(job: Job, vae: Any) -> None:
+def _on_grid(job: Job, vae: Any) -> None:
     """Refuse (exit 4) a canvas that the pipeline would round."""
     canvas, size, frames = job.canvas, lcm(2 * vae.spatial_compression_ratio, PIXELS), vae.temporal_compression_ratio
     if canvas.width % size or canvas.height % size or (canvas.frames - 1) % frames:

@@ -4,8 +4,9 @@ To go on, the pipeline walks its whole schedule again with its transformer aslee
 that was kept. So it draws its noise, encodes its pictures and counts its scheduler as ever; why: docs/decisions/0009.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import Any, TypeAlias
 
 import torch
@@ -36,32 +37,42 @@ def stepping(
     since: Tensors | None,
     *,
     dreamt: Dream = lambda taken: taken,
+    pieces: int = 1,
 ) -> Iterator[Callback]:
     """While it lasts, the callback that it gives carries `pipe` from `since`, if there is one, to the end.
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
-    `latents`, the `generator`'s state and the number of the `step`. A scheduler that remembers more than its own
-    place between steps would have to put that in too. `dreamt`: what the sleeping transformer gives for what it takes,
-    where that is of another shape.
+    `latents`, the `generator`'s state, the number of the `step` and of all `steps`. A scheduler that remembers more
+    than its own place between steps would have to put that in too. `dreamt`: what the sleeping transformer gives for
+    what it takes, where that is of another shape. `pieces`: how many times the pipeline walks its schedule, a piece of
+    the clip each time; the steps count on, and the state has the pieces that are `finished`.
     """
     kept = int(since["step"]) if since else 0
+    finished: list[torch.Tensor] = []
+    walked = count(1)
     with ExitStack() as asleep:
         if kept:
             asleep.enter_context(_asleep(pipe.transformer, dreamt))
 
         def after(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            done, total, latents = index + 1, pipe.num_timesteps, tensors["latents"]
+            done, total, latents = next(walked), pipe.num_timesteps * pieces, tensors["latents"]
+            at_end, changed = index + 1 == pipe.num_timesteps, {}
             if since and done <= kept:
                 _fits(since, kept, latents, total)
-                if done < kept:
-                    return {}
-                asleep.close()
-                generator.set_state(since["generator"])
-                # laid out in memory as the pipeline's own: other strides would be rounded otherwise
-                return {"latents": torch.empty_like(latents).copy_(since["latents"])}
-            watched(job, latents, f"after step {done} of {total}")
-            step(done, total, lambda: _state(done, latents, generator))
-            return {}
+                if done == kept:
+                    asleep.close()
+                    generator.set_state(since["generator"])
+                if done == kept or at_end:
+                    whole = since["latents"] if done == kept else since["finished"][len(finished)]
+                    # laid out in memory as the pipeline's own: other strides would be rounded otherwise
+                    latents = torch.empty_like(latents).copy_(whole)
+                    changed = {"latents": latents}
+            else:
+                watched(job, latents, f"after step {done} of {total}")
+                step(done, total, lambda: _state(done, total, latents, generator, finished))
+            if at_end and pieces > 1:
+                finished.append(latents)
+            return changed
 
         yield after
 
@@ -101,8 +112,12 @@ def _likely(job: Job) -> str:
     return "try another seed; if it stays, the weights are damaged: download them again"
 
 
-def _state(done: int, latents: torch.Tensor, generator: torch.Generator) -> Tensors:
-    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), "step": torch.tensor(done)})
+def _state(
+    done: int, total: int, latents: torch.Tensor, generator: torch.Generator, finished: Sequence[torch.Tensor]
+) -> Tensors:
+    steps = {"step": torch.tensor(done), "steps": torch.tensor(total)}
+    pieces = {"finished": torch.stack(list(finished))} if finished else {}
+    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), **steps, **pieces})
 
 
 def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:

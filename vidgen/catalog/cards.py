@@ -143,6 +143,7 @@ def _component(name: str, table: Table) -> Component:
         half=half,
         tokens=table.take("tokens", int, 0),
         marks=table.take("marks", bool, True),
+        source=table.take("source", str, ""),
     )
     table.finish()
     return component
@@ -187,6 +188,7 @@ def _cost(table: Table) -> Cost:
         token_kib=table.take("token_kib", float, 0.0),
         pixel_bytes=table.take("pixel_bytes", float, 0.0),
         tile_gib=table.take("tile_gib", float, 0.0),
+        frames=table.take("frames", int, 0),
     )
     table.finish()
     return cost

@@ -40,7 +40,7 @@ class Component:
     in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `half`: the
     format that its makers compute it in where 16 bits are to do, bf16 or fp16. `tokens`: how many of a prompt's a
     tokenizer lets through (0: the card's for `tokenizer`, else they are not counted); `marks`: its begin and end are
-    among them.
+    among them. `source`: the repository that it is in, where no single one holds the model.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Component:
     half: str = "bf16"
     tokens: int = 0
     marks: bool = True
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +83,14 @@ class Cost:
     """What one run needs beside its weights, measured: zero where nobody has measured it.
 
     `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pixel_bytes`: the untiled
-    decoder's peak, in bytes for each pixel of each frame; `tile_gib`: the tiled decoder's peak.
+    decoder's peak, in bytes for each pixel of each frame; `tile_gib`: the tiled decoder's peak. `frames`: how many are
+    drawn at once, where a clip is drawn piece by piece; 0: all.
     """
 
     token_kib: float = 0.0
     pixel_bytes: float = 0.0
     tile_gib: float = 0.0
+    frames: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

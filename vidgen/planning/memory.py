@@ -38,14 +38,15 @@ def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung)
 
 def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung: Rung) -> float:
     """Activations: latent tokens through the transformer, pixels through the decoder."""
+    frames = min(canvas.frames, card.cost.frames or canvas.frames)
     wide = rung.precision.computed.bytes / Precision.BF16.bytes
     if phase is Phase.DENOISE:
-        latents = (canvas.frames - 1) // card.grid.frames + 1
+        latents = (frames - 1) // card.grid.frames + 1
         tokens = latents * (canvas.width // card.grid.size) * (canvas.height // card.grid.size)
         batched = card.schedule.guidance is Guidance.CLASSIFIER_FREE and request.guidance_scale > 1
         passes = 2 if batched else 1
         return tokens * card.cost.token_kib * passes * wide / 2**20
     if phase is Phase.DECODE:
-        whole = canvas.width * canvas.height * canvas.frames * card.cost.pixel_bytes / GIB
+        whole = canvas.width * canvas.height * frames * card.cost.pixel_bytes / GIB
         return (min(card.cost.tile_gib, whole) if rung.tiling else whole) * wide
     return 0.0
