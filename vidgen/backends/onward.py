@@ -6,7 +6,6 @@ that was kept. So it draws its noise, encodes its pictures and counts its schedu
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import count
 from typing import Any, TypeAlias
 
 import torch
@@ -47,34 +46,56 @@ def stepping(
     what it takes, where that is of another shape. `pieces`: how many times the pipeline walks its schedule, a piece of
     the clip each time; the steps count on, and the state has the pieces that are `finished`.
     """
-    kept = int(since["step"]) if since else 0
-    finished: list[torch.Tensor] = []
-    walked = count(1)
     with ExitStack() as asleep:
-        if kept:
+        if since:
             asleep.enter_context(_asleep(pipe.transformer, dreamt))
+        yield _Walk(job, generator, step, since, pieces, asleep.close)
 
-        def after(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            done, total, latents = next(walked), pipe.num_timesteps * pieces, tensors["latents"]
-            at_end, changed = index + 1 == pipe.num_timesteps, {}
-            if since and done <= kept:
-                _fits(since, kept, latents, total)
-                if done == kept:
-                    asleep.close()
-                    generator.set_state(since["generator"])
-                if done == kept or at_end:
-                    whole = since["latents"] if done == kept else since["finished"][len(finished)]
-                    # laid out in memory as the pipeline's own: other strides would be rounded otherwise
-                    latents = torch.empty_like(latents).copy_(whole)
-                    changed = {"latents": latents}
-            else:
-                watched(job, latents, f"after step {done} of {total}")
-                step(done, total, lambda: _state(done, total, latents, generator, finished))
-            if at_end and pieces > 1:
-                finished.append(latents)
-            return changed
 
-        yield after
+class _Walk:
+    """The callback of one run: what was done already is handed over, what is new is looked at and told."""
+
+    def __init__(
+        self,
+        job: Job,
+        generator: torch.Generator,
+        step: Step,
+        since: Tensors | None,
+        pieces: int,
+        wake: Callable[[], None],
+    ) -> None:
+        self._job, self._generator, self._step, self._wake = job, generator, step, wake
+        self._since, self._kept = since or {}, int(since["step"]) if since else 0
+        self._pieces, self._finished, self._done = pieces, list[torch.Tensor](), 0
+
+    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        latents, total, at_end = tensors["latents"], pipe.num_timesteps * self._pieces, index + 1 == pipe.num_timesteps
+        self._done += 1
+        if self._done <= self._kept:
+            _fits(self._since, self._kept, latents, total)
+            latents = self._again(latents, at_end=at_end)
+        else:
+            self._tell(self._done, total, latents)
+        if at_end and self._pieces > 1:
+            self._finished.append(latents)
+        return {"latents": latents}
+
+    def _again(self, latents: torch.Tensor, *, at_end: bool) -> torch.Tensor:
+        """The latents of a step that was done: those that were kept, at the kept step and at the end of a piece."""
+        if self._done == self._kept:
+            self._wake()
+            self._generator.set_state(self._since["generator"])
+            kept = self._since["latents"]
+        elif at_end:
+            kept = self._since["finished"][len(self._finished)]
+        else:
+            return latents
+        # laid out in memory as the pipeline's own: other strides would be rounded otherwise
+        return torch.empty_like(latents).copy_(kept)
+
+    def _tell(self, done: int, total: int, latents: torch.Tensor) -> None:
+        watched(self._job, latents, f"after step {done} of {total}")
+        self._step(done, total, lambda: _state(done, total, latents, self._generator, self._finished))
 
 
 class Last:
