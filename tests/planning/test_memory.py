@@ -100,6 +100,14 @@ def test_a_clip_that_is_drawn_piece_by_piece_takes_what_one_piece_takes(frames: 
     assert plans[0] == plans[1]
 
 
+def test_a_decoder_that_takes_some_frames_at_a_time_is_counted_by_those() -> None:
+    card = replace(CARD, cost=replace(CARD.cost, decoded=17))
+    wanted = request(width=1024, height=1024, frames=129)
+    found = {plan.phase: plan for plan in phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE)}
+    assert found[Phase.DECODE].work_gib == 1024 * 1024 * 17 * 100 / 2**30
+    assert found[Phase.DENOISE] == planned(BF16_PHASE, wanted)[Phase.DENOISE]
+
+
 def test_decoding_takes_the_cards_bytes_for_each_pixel_of_the_canvas() -> None:
     wanted = request(width=1024, height=1024, frames=33)
     assert planned(BF16_PHASE, wanted)[Phase.DECODE].work_gib == 1024 * 1024 * 33 * 100 / 2**30

@@ -189,6 +189,7 @@ def _cost(table: Table) -> Cost:
         pixel_bytes=table.take("pixel_bytes", float, 0.0),
         tile_gib=table.take("tile_gib", float, 0.0),
         frames=table.take("frames", int, 0),
+        decoded=table.take("decoded", int, 0),
     )
     table.finish()
     return cost

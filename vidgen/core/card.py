@@ -84,13 +84,14 @@ class Cost:
 
     `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pixel_bytes`: the untiled
     decoder's peak, in bytes for each pixel of each frame; `tile_gib`: the tiled decoder's peak. `frames`: how many are
-    drawn at once, where a clip is drawn piece by piece; 0: all.
+    drawn at once, where a clip is drawn piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
     """
 
     token_kib: float = 0.0
     pixel_bytes: float = 0.0
     tile_gib: float = 0.0
     frames: int = 0
+    decoded: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,6 +39,7 @@ def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung)
 def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung: Rung) -> float:
     """Activations: latent tokens through the transformer, pixels through the decoder."""
     frames = min(canvas.frames, card.cost.frames or canvas.frames)
+    decoded = min(frames, card.cost.decoded or frames)
     wide = rung.precision.computed.bytes / Precision.BF16.bytes
     if phase is Phase.DENOISE:
         latents = (frames - 1) // card.grid.frames + 1
@@ -47,6 +48,6 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         passes = 2 if batched else 1
         return tokens * card.cost.token_kib * passes * wide / 2**20
     if phase is Phase.DECODE:
-        whole = canvas.width * canvas.height * frames * card.cost.pixel_bytes / GIB
+        whole = canvas.width * canvas.height * decoded * card.cost.pixel_bytes / GIB
         return (min(card.cost.tile_gib, whole) if rung.tiling else whole) * wide
     return 0.0
