@@ -50,6 +50,7 @@ BACKENDS_OWN = {
     "__init__",
     "fit",
     "lean",
+    "llama",
     "loras",
     "onward",
     "port",

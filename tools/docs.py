@@ -131,7 +131,8 @@ def _card(card: ModelCard) -> Iterator[str]:
         yield f"- decode timestep {schedule.decode_timestep:g}, decode noise scale {schedule.decode_noise_scale:g}"
     for component in card.components:
         if component.parameters:
-            yield f"- {component.name}: {component.kind}, {component.parameters:,} parameters"
+            where = f", from {component.source}" if component.source else ""
+            yield f"- {component.name}: {component.kind}, {component.parameters:,} parameters{where}"
     if card.licence:
         yield f"- licence: {card.licence}"
     if card.repository:

@@ -221,14 +221,17 @@ def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
     """A sentence that shows what the model would not read; refused when the request is strict."""
     if weights.folder is None:
         return
-    for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)):
-        counted = tokens.count(text, weights.folder / "tokenizer", limit=card.tokens)
-        if counted is None or not counted.cut:
-            continue
-        said = f"the {name} has {counted.tokens} tokens and {card.name} reads {card.tokens}; cut off: {counted.cut!r}"
-        if request.strict:
-            raise UsageRefused(said, f"shorten the {name}")
-        yield said
+    for reader in card.components:
+        limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
+        for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)) if limit else ():
+            counted = tokens.count(text, weights.folder / reader.name, limit=limit, marks=reader.marks)
+            if counted is None or not counted.cut:
+                continue
+            who = card.name if reader.name == "tokenizer" else f"the {reader.name} of {card.name}"
+            said = f"the {name} has {counted.tokens} tokens and {who} reads {limit}; cut off: {counted.cut!r}"
+            if request.strict:
+                raise UsageRefused(said, f"shorten the {name}")
+            yield said
 
 
 def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:

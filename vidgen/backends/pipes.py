@@ -55,7 +55,7 @@ def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
 
 def tokenizer(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
     """Reads a tokenizer. Transformers would make up an empty one where the vocabulary is missing."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model", "vocab.json")):
         raise FileNotFoundError(f"{folder / 'tokenizer.json'} is missing")
     return light(kind, folder, dtype)
 
@@ -90,12 +90,13 @@ def _on_meta(kind: Any, folder: Path) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """A class that we load: its module, how it is read and made bare, and the file in which its folder names it."""
+    """A class that we load, or another `instead`: its module, how it is read and made bare, the file that names it."""
 
     module: str
     read: Reader
     bare: Callable[[Any, Path], Any] = bare
     card: str = "config.json"
+    instead: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -137,7 +138,7 @@ class Parts:
     def skeleton(self, name: str) -> Any:
         """The component called `name` without its weights: they take no memory and no time."""
         kind, folder = self._kind(name), self._folder / name
-        known = quiet.found(kind.module, self._card.component(name).kind)
+        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         try:
             with quiet.hushed(), torch.device("meta"):
                 return kind.bare(known, folder)
@@ -171,11 +172,12 @@ class Parts:
 
     def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
-        known = quiet.found(kind.module, wanted)
+        known = quiet.found(kind.module, kind.instead or wanted)
+        fp16 = self.dtype is torch.bfloat16 and self._card.component(name).half == "fp16"
         _same_class(name, folder / kind.card, wanted)
         try:
             with quiet.quickly():
-                part, report = kind.read(known, folder, self.dtype)
+                part, report = kind.read(known, folder, torch.float16 if fp16 else self.dtype)
         except UNREADABLE as error:
             if exhausted(error):
                 raise

@@ -56,8 +56,13 @@ def quantized(folder: Path, precision: Precision, read: Make, skeleton: Make) ->
 
 
 def in_blocks(module: torch.nn.Module, name: str) -> bool:
-    """Whether a module is a linear layer of a repeated block: one of many, and so most of the weights."""
-    return isinstance(module, torch.nn.Linear) and any(part.isdigit() for part in name.split("."))
+    """Whether a module is a linear layer of a repeated block, and not one that modulates a norm."""
+    parts = name.split(".")
+    return (
+        isinstance(module, torch.nn.Linear)
+        and any(part.isdigit() for part in parts)
+        and not any(part.startswith("norm") for part in parts)
+    )
 
 
 def _bring_torchao() -> None:

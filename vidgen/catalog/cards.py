@@ -21,6 +21,8 @@ BUILT_IN = "pocket"
 NAMED = "_vidgen_card"
 """In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
 
+HALVES = ("bf16", "fp16")
+
 
 def folders() -> list[Path]:
     """Where cards stand, ours first; UsageRefused when VIDGEN_FAMILIES names what is no folder."""
@@ -146,8 +148,18 @@ def _component(name: str, table: Table) -> Component:
     blocks = table.take("blocks", float, 0.0)
     if not 0 <= blocks <= 1:
         raise UsageRefused(f"{table.where}: blocks = {blocks:g} is no share", "give blocks a number from 0 to 1")
+    half = table.take("half", str, "bf16")
+    if half not in HALVES:
+        raise UsageRefused(f"{table.where}: no format of 16 bits is called {half}", f"use {' or '.join(HALVES)}")
     component = Component(
-        name=name, kind=table.take("kind", str), parameters=table.take("parameters", int, 0), blocks=blocks
+        name=name,
+        kind=table.take("kind", str),
+        parameters=table.take("parameters", int, 0),
+        blocks=blocks,
+        half=half,
+        tokens=table.take("tokens", int, 0),
+        marks=table.take("marks", bool, True),
+        source=table.take("source", str, ""),
     )
     table.finish()
     return component
@@ -192,6 +204,9 @@ def _cost(table: Table) -> Cost:
         token_kib=table.take("token_kib", float, 0.0),
         pixel_bytes=table.take("pixel_bytes", float, 0.0),
         tile_gib=table.take("tile_gib", float, 0.0),
+        tile=table.take("tile", int, 512),
+        frames=table.take("frames", int, 0),
+        decoded=table.take("decoded", int, 0),
     )
     table.finish()
     return cost

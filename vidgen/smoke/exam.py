@@ -91,6 +91,7 @@ def _take(trial: Trial, known: ModelCard, model: str, path: Path, scratch: Path)
         fps=str(trial.fps),
         steps=trial.steps,
         guidance_scale=trial.guidance_scale,
+        true_cfg_scale=1.0,
         seed=trial.seed,
         fit="crop",
         background="black",

@@ -75,11 +75,20 @@ def standing(folder: Path, steps: int) -> str:
     """How far the clip in `folder` has come, in words that follow "from"; empty when there is nothing to go on from."""
     if has(folder, LATENTS):
         return "finished latents"
-    if place := _tensors(_file(folder, CHECKPOINT)).get("step"):
-        with _file(folder, CHECKPOINT).open("rb") as file:
-            file.seek(place.begin)
-            return f"step {int.from_bytes(file.read(place.end - place.begin), 'little')} of {steps}"
+    places = _tensors(_file(folder, CHECKPOINT))
+    if "step" in places:
+        step, total = (_number(folder, places.get(name)) for name in ("step", "steps"))
+        return f"step {step} of {total or steps}"
     return ""
+
+
+def _number(folder: Path, place: Entry | None) -> int:
+    """The whole number that stands at `place` in a checkpoint; 0 for none."""
+    if place is None:
+        return 0
+    with _file(folder, CHECKPOINT).open("rb") as file:
+        file.seek(place.begin)
+        return int.from_bytes(file.read(place.end - place.begin), "little")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -166,7 +166,8 @@ def _words(job: Job) -> Iterator[tuple[str, str]]:
     """Every setting as a user would type it."""
     request = job.request
     yield "size", f"{request.width}x{request.height}"
-    for name in ("model", "negative", "frames", "fps", "steps", "guidance_scale", "seed", "background", "sound"):
+    plain = ("model", "negative", "frames", "fps", "steps", "guidance_scale", "true_cfg_scale")
+    for name in (*plain, "seed", "background", "sound"):
         yield name, str(getattr(request, name))
     yield "fit", request.fit.value
     yield "strict", str(request.strict)
