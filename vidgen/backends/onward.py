@@ -4,8 +4,9 @@ To go on, the pipeline walks its whole schedule again with its transformer aslee
 that was kept. So it draws its noise, encodes its pictures and counts its scheduler as ever; why: docs/decisions/0009.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -25,34 +26,63 @@ STRONG = 15.0
 """Guidance beyond what any model's makers use."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Walk:
+    """How a pipeline walks, where it is not once through its schedule with latents alone.
+
+    `beside`: what it draws beside the latents, and the transformer's name for it; the callback is given that too.
+    `before`: steps of earlier walks; `total`: those of all, 0 for this one's.
+    """
+
+    beside: Mapping[str, str] = field(default_factory=dict)
+    before: int = 0
+    total: int = 0
+
+
+ONCE = Walk()
+
+
 @contextmanager
-def stepping(job: Job, pipe: Any, generator: torch.Generator, step: Step, since: Tensors | None) -> Iterator[Callback]:
+def stepping(
+    job: Job, pipe: Any, generator: torch.Generator, step: Step, since: Tensors | None, walk: Walk = ONCE
+) -> Iterator[Callback]:
     """While it lasts, the callback that it gives carries `pipe` from `since`, if there is one, to the end.
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
-    `latents`, the `generator`'s state and the number of the `step`. A scheduler that remembers more than its own
-    place between steps would have to put that in too.
+    `latents` and what is drawn beside them, the `generator`'s state and the number of the `step`. A scheduler that
+    remembers more than its own place between steps would have to put that in too.
     """
     kept = int(since["step"]) if since else 0
     with ExitStack() as asleep:
         if kept:
-            asleep.enter_context(_asleep(pipe.transformer))
+            asleep.enter_context(_asleep(pipe.transformer, walk.beside))
 
         def after(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            done, total, latents = index + 1, pipe.num_timesteps, tensors["latents"]
+            done, total = walk.before + index + 1, walk.total or pipe.num_timesteps
+            drawn = {name: tensors[name] for name in ("latents", *walk.beside)}
             if since and done <= kept:
-                _fits(since, kept, latents, total)
+                _fits(since, kept, drawn, total)
                 if done < kept:
                     return {}
                 asleep.close()
                 generator.set_state(since["generator"])
-                # laid out in memory as the pipeline's own: other strides would be rounded otherwise
-                return {"latents": torch.empty_like(latents).copy_(since["latents"])}
-            watched(job, latents, f"after step {done} of {total}")
-            step(done, total, lambda: _state(done, latents, generator))
+                return _put_back(since, drawn)
+            for latents in drawn.values():
+                watched(job, latents, f"after step {done} of {total}")
+            step(done, total, lambda: _state(done, drawn, generator))
             return {}
 
         yield after
+
+
+def _put_back(since: Tensors, drawn: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """What was kept, laid out in memory as the pipeline's own: other strides would be rounded otherwise.
+
+    A pipeline takes back its latents alone; what it draws beside them is written over.
+    """
+    for name in drawn.keys() - {"latents"}:
+        drawn[name].copy_(since[name])
+    return {"latents": torch.empty_like(drawn["latents"]).copy_(since["latents"])}
 
 
 def watched(job: Job, latents: torch.Tensor, where: str) -> None:
@@ -76,26 +106,27 @@ def _likely(job: Job) -> str:
     return "try another seed; if it stays, the weights are damaged: download them again"
 
 
-def _state(done: int, latents: torch.Tensor, generator: torch.Generator) -> Tensors:
-    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), "step": torch.tensor(done)})
+def _state(done: int, drawn: Tensors, generator: torch.Generator) -> Tensors:
+    return pipes.on_disk({**drawn, "generator": generator.get_state(), "step": torch.tensor(done)})
 
 
-def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
+def _fits(since: Tensors, kept: int, drawn: Tensors, total: int) -> None:
     """Refuse (exit 3) what was kept of another model or schedule."""
-    shape = tuple(since["latents"].shape)
-    if shape != tuple(latents.shape) or kept > total:
-        raise InputRefused(
-            f"the checkpoint holds latents of {shape} after step {kept}, "
-            f"where this model draws {tuple(latents.shape)} in {total} steps",
-            "it is another model's or damaged: remove its .part folder",
-        )
+    for name, latents in drawn.items():
+        shape = tuple(since[name].shape) if name in since else ()
+        if shape != tuple(latents.shape) or kept > total:
+            raise InputRefused(
+                f"the checkpoint holds {name.replace('_', ' ')} of {shape} after step {kept}, "
+                f"where this model draws {tuple(latents.shape)} in {total} steps",
+                "it is another model's or damaged: remove its .part folder",
+            )
 
 
 @contextmanager
-def _asleep(transformer: Any) -> Iterator[None]:
+def _asleep(transformer: Any, beside: Mapping[str, str]) -> Iterator[None]:
     """While it lasts, `transformer` gives back what it is given, in no time; what others did to its `forward` stays."""
     before = vars(transformer).get("forward")
-    transformer.forward = lambda hidden_states, **words: (hidden_states,)
+    transformer.forward = lambda hidden_states, **words: (hidden_states, *(words[name] for name in beside.values()))
     try:
         yield
     finally:
