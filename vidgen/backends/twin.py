@@ -31,9 +31,15 @@ def build(twin: Twin, folder: Path, *, pipeline: str, seed: int = 0) -> Path:
             kind = _kind(twin, name, kinds)
             with quiet.quickly():
                 _made(twin, name, kind).save_pretrained(folder / name)
-            index[name] = [kind.module.partition(".")[0], part.kind]
+            index[name] = [_library(kind), part.kind]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     return folder
+
+
+def _library(kind: Kind) -> str:
+    """What an index calls the home of a class: its library, or for a pipeline's own class that pipeline's package."""
+    library, _, place = kind.module.partition(".")
+    return place.split(".")[1] if place.startswith("pipelines.") else library
 
 
 def _kind(twin: Twin, name: str, kinds: Mapping[str, Kind]) -> Kind:
