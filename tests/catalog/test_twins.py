@@ -29,7 +29,7 @@ def test_a_twin_is_its_classes_and_their_arguments() -> None:
 def test_an_unknown_family_is_refused_with_the_nearest_and_all() -> None:
     with pytest.raises(UsageRefused) as refused:
         twins.twin("lxt")
-    says(refused, 2, "no family 'lxt' has a twin; did you mean ltx?", "these have one: ltx")
+    says(refused, 2, "no family 'lxt' has a twin; did you mean ltx?", "these have one: ")
 
 
 def test_a_folder_of_families_adds_twins(monkeypatch: pytest.MonkeyPatch) -> None:
