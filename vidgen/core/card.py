@@ -61,7 +61,10 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free."""
+    """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free.
+
+    Those of a family's second stage follow those of its first.
+    """
 
     guidance: Guidance
     timesteps: tuple[float, ...] = ()
