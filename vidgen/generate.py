@@ -94,6 +94,7 @@ def _denoise(backend: Backend, shot: _Shot, listener: Listener) -> None:
                 canvas=canvas,
                 fit=request.fit,
                 background=request.background,
+                crf=shot.job.card.schedule.picture_crf,
             )
             for keyframe in request.keyframes
         ]
