@@ -1,7 +1,10 @@
 """LTX-2, split into verbs, draws and sounds what one call of the Diffusers pipeline does, in one stage and in two."""
 
-from collections.abc import Sequence
+import inspect
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,15 +18,16 @@ from safetensors.torch import load_file, save_file
 
 from tests import twins
 from tests.backends.films import through_disk
-from vidgen.backends import ltx2
+from vidgen.backends import ltx2, multimodal, pixels
 from vidgen.backends.port import State, Step, Tensors
-from vidgen.backends.quiet import quickly
+from vidgen.backends.quiet import found, quickly
 from vidgen.backends.twin import build
 from vidgen.catalog import cards
 from vidgen.catalog.twins import twin
 from vidgen.core.card import ModelCard, TwinPart
-from vidgen.core.plan import Job, Placement, Precision, Rung
-from vidgen.core.request import Keyframe, Mode
+from vidgen.core.errors import ChecksFailed, InputRefused, Stopped, UsageRefused, WeightsRefused
+from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
+from vidgen.core.request import Keyframe, Lora, Mode
 
 MODULES = {
     "LTX2Pipeline": "pipeline_ltx2",
@@ -144,9 +148,9 @@ def latents_of(job: Job, pictures: Sequence[Image], step: Step = quiet_step, sin
     conditioning = through_disk(backend.encode([job])[0])
     backend.close()
     backend = ltx2.open(job)
-    found = through_disk(backend.denoise(job, conditioning, pictures, step, since))
+    latents = through_disk(backend.denoise(job, conditioning, pictures, step, since))
     backend.close()
-    return found
+    return latents
 
 
 def shown(job: Job, latents: Tensors) -> Heard:
@@ -299,3 +303,324 @@ def test_two_stages(folder: Path, mode: Mode, seeds: tuple[int, ...]) -> None:
 def test_bfloat16(folder: Path, mode: Mode, seeds: tuple[int, ...], name: str) -> None:
     rung = Rung(precision=Precision.BF16, placement=Placement.PHASE)
     same(asked(card(folder, name), mode, rung=rung), seeds)
+
+
+@pytest.mark.parametrize("frame", [0, 1, 2, 7, 8, 9, 120, 256])
+def test_a_picture_stands_at_the_very_frame_that_was_asked_for(folder: Path, frame: int) -> None:
+    """The pipeline counts latents, and turns them into frames so: (index - 1) * 8 + 1."""
+    place = multimodal.place(frame, 8)
+    assert frame == ((place - 1) * 8 + 1 if place else 0)
+    if frame in (6, 7):
+        marks = (Keyframe(picture=Path("a.png"), frame=frame),)
+        same(asked(card(folder), Mode.KEYFRAME, keyframes=marks), (1,))
+
+
+def test_a_later_picture_draws_another_clip(folder: Path) -> None:
+    known, pictures = card(folder), [twins.picture(96, 64, 1)]
+    clips = [
+        split(asked(known, Mode.KEYFRAME, keyframes=(Keyframe(picture=Path("a.png"), frame=frame),)), pictures)
+        for frame in (3, 4)
+    ]
+    assert (clips[0][0] != clips[1][0]).any()
+
+
+@pytest.mark.parametrize("fps", ["24", "25", "30", "50", "24000/1001"])
+def test_rates_draw_as_one_call_does_and_sound_as_long(folder: Path, fps: str) -> None:
+    job = asked(card(folder), fps=Fraction(fps), frames=17)
+    _, samples = same(job)
+    assert samples.shape[1] / 24000 == pytest.approx(17 / Fraction(fps), abs=0.06)
+
+
+def test_the_clip_is_cut_from_the_canvas(folder: Path) -> None:
+    canvas = Canvas(width=96, height=64, frames=17, left=7, top=14)
+    job = asked(card(folder), canvas=canvas, width=50, height=36, frames=12)
+    frames, _ = split(job, ())
+    np.testing.assert_array_equal(frames, whole(job, (), cut=False)[0][:12, 14:50, 7:57])
+
+
+def test_placements_draw_and_sound_the_same(folder: Path) -> None:
+    pictures, clips = [twins.picture(96, 64)], []
+    for placement in Placement:
+        job = asked(card(folder), Mode.I2V, rung=replace(RESIDENT, placement=placement))
+        clips.append(split(job, pictures))
+    for one, other in zip(*clips, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_is_encoded_as_its_clips_are(folder: Path) -> None:
+    known = card(folder)
+    jobs = [asked(known), asked(known, prompt="a blue square"), asked(known, guidance_scale=1.0), asked(known, seed=8)]
+    together = ltx2.open(jobs[0]).encode(jobs)
+    for job, tensors in zip(jobs, together, strict=True):
+        alone = ltx2.open(job).encode([job])[0]
+        assert alone.keys() == tensors.keys()
+        assert all(torch.equal(alone[name], tensors[name]) for name in alone)
+    assert [tensors["prompt_embeds"].shape[0] for tensors in together] == [2, 2, 1, 2]
+
+
+def test_a_clip_without_sound_asks_nothing_of_what_makes_it(folder: Path, tmp_path: Path) -> None:
+    job = asked(card(folder), sound=False)
+    latents = latents_of(job, ())
+    shutil.copytree(folder, tmp_path / "silent")
+    for name in ("audio_vae", "vocoder"):
+        shutil.rmtree(tmp_path / "silent" / name)
+    silent = replace(job, card=card(tmp_path / "silent"), weights=replace(job.weights, folder=tmp_path / "silent"))
+    film = ltx2.open(silent).decode(silent, latents)
+    assert (film.samples, film.rate) == (None, 0)
+    np.testing.assert_array_equal(np.stack(list(film.frames)), whole(job, ())[0])
+
+
+def test_sound_has_the_rate_of_its_vocoder(folder: Path, newer: Path) -> None:
+    rates = []
+    for job in (asked(card(folder)), asked(newest(newer))):
+        latents = latents_of(job, ())
+        rates.append(ltx2.open(job).decode(job, latents).rate)
+    assert rates == [24000, 48000]
+
+
+def kept(job: Job, pictures: Sequence[Image]) -> tuple[Tensors, list[Tensors]]:
+    """The final latents, and the state after each step, each through a file."""
+    states: list[Tensors] = []
+
+    def step(done: int, total: int, state: State | None = None, /) -> None:
+        assert state is not None
+        states.append(through_disk(state()))
+
+    return latents_of(job, pictures, step), states
+
+
+def every_step_goes_on(job: Job, seeds: Sequence[int]) -> None:
+    pictures = drawn(job, seeds)
+    undisturbed, states = kept(job, pictures)
+    assert [int(state["step"]) for state in states] == list(range(1, job.request.steps + 1))
+    for state in states:
+        done: list[tuple[int, int]] = []
+        latents = latents_of(
+            job, pictures, lambda step, total, state=None, done=done: done.append((step, total)), state
+        )
+        assert latents.keys() == {"latents", "audio_latents", "generator"} == undisturbed.keys()
+        for name in latents:
+            assert torch.equal(latents[name], undisturbed[name]), (name, int(state["step"]))
+        assert done == [(step, job.request.steps) for step in range(int(state["step"]) + 1, job.request.steps + 1)]
+
+
+@pytest.mark.parametrize(("mode", "seeds"), MODES)
+def test_every_mode_goes_on_from_every_step_sound_included(newer: Path, mode: Mode, seeds: tuple[int, ...]) -> None:
+    every_step_goes_on(asked(newest(newer), mode), seeds)
+
+
+@pytest.mark.parametrize(("mode", "seeds"), MODES)
+def test_two_stages_go_on_from_every_step_of_both(folder: Path, mode: Mode, seeds: tuple[int, ...]) -> None:
+    rung = Rung(precision=Precision.BF16, placement=Placement.PHASE)
+    every_step_goes_on(asked(two_stages(folder), mode, rung=rung), seeds)
+
+
+def test_a_stage_that_was_done_costs_no_call_of_the_transformer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = asked(two_stages(folder))
+    _, states = kept(job, ())
+    kind = found("diffusers.models.transformers.transformer_ltx2", "LTX2VideoTransformer3DModel")
+    real, calls = kind.forward, list[int]()
+
+    def forward(self: Any, *words: Any, **more: Any) -> Any:
+        calls.append(1)
+        return real(self, *words, **more)
+
+    monkeypatch.setattr(kind, "forward", forward)
+    latents_of(job, (), quiet_step, states[9])
+    assert len(calls) == 1
+
+
+def test_a_checkpoint_without_its_sound_is_refused(folder: Path) -> None:
+    job = asked(card(folder))
+    _, states = kept(job, ())
+    deaf = {name: tensor for name, tensor in states[1].items() if name != "audio_latents"}
+    with pytest.raises(InputRefused, match="audio latents"):
+        latents_of(job, (), quiet_step, deaf)
+
+
+@pytest.mark.parametrize(("mode", "seeds"), MODES)
+def test_every_argument_is_said(
+    folder: Path, mode: Mode, seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when Diffusers grows an argument with a default: say it, or write here why not."""
+    job = asked(card(folder), mode)
+    name = job.card.ways[mode].pipeline
+    kind = found(f"diffusers.pipelines.ltx2.{MODULES[name]}", name)
+    connectors = found("diffusers.pipelines.ltx2.connectors", "LTX2TextConnectors")
+    conditioning = ltx2.open(job).encode([job])[0]
+    said = [recorded(monkeypatch, holder, verb) for holder, verb in ((kind, "__call__"), (connectors, "forward"))]
+    for work in (
+        lambda: ltx2.open(job).denoise(job, conditioning, drawn(job, seeds), quiet_step),
+        lambda: ltx2.open(job).encode([job]),
+    ):
+        with pytest.raises(Stopped):
+            work()
+    said.append(recorded(monkeypatch, kind, "encode_prompt"))
+    with pytest.raises(Stopped):
+        ltx2.open(job).encode([job])
+    for wanted, given in said:
+        assert set(wanted) - {"self"} == set(given)
+
+
+def test_every_argument_is_said_of_what_doubles_the_sides(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = asked(two_stages(folder))
+    module = "diffusers.pipelines.ltx2.pipeline_ltx2_latent_upsample"
+    wanted, given = recorded(monkeypatch, found(module, "LTX2LatentUpsamplePipeline"), "__call__")
+    with pytest.raises(Stopped):
+        latents_of(job, ())
+    assert set(wanted) - {"self"} == set(given)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, kind: Any, verb: str) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    given: dict[str, Any] = {}
+
+    def record(self: Any, **arguments: Any) -> None:
+        given.update(arguments)
+        raise Stopped("stop", "")
+
+    wanted = inspect.signature(getattr(kind, verb)).parameters
+    monkeypatch.setattr(kind, verb, record)
+    return wanted, given
+
+
+@pytest.mark.parametrize(("side", "width"), [(64, 192), (100, 224), (128, 416), (512, 544)])
+def test_tiles_give_the_whole_picture(folder: Path, side: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any width: in tiles of 128 that begin each 96, one of 416 would end in a tile too narrow to be padded."""
+    job = asked(card(folder), width=width, height=128, frames=73, steps=2)
+    latents = latents_of(job, ())
+    plain = shown(job, latents)
+    monkeypatch.setattr(ltx2, "TILE", side)
+    tiled = shown(replace(job, plan=replace(job.plan, rung=replace(RESIDENT, tiling=True))), latents)
+    assert tiled[0].shape == plain[0].shape == (73, 128, width, 3)
+    assert 0 < np.abs(tiled[0].astype(int) - plain[0]).mean() < 30
+    np.testing.assert_array_equal(tiled[1], plain[1])
+
+
+def test_no_width_up_to_4k_leaves_a_tile_too_narrow_and_tiles_lie_over_each_other() -> None:
+    for side in (128, 256, 512):
+        for length in range(64, 4096 + 1, 32):
+            found = pixels.tiles(Canvas(width=length, height=512, frames=9), side, 32)
+            tile, stride = found["tile_sample_min_width"], found["tile_sample_stride_width"]
+            assert side <= tile <= side + 96
+            assert 0 < stride <= tile
+            assert tile % 32 == stride % 32 == 0
+            assert length % stride != 32
+
+
+def test_no_tiles_no_change() -> None:
+    assert pixels.tiles(Canvas(width=512, height=512, frames=9), 0, 32) == {}
+
+
+def test_lora_changes_the_clip_and_leaves_no_trace(folder: Path) -> None:
+    file = twins.lora(Path("style.safetensors"), width=24)
+    bare, dressed = asked(card(folder)), asked(card(folder), loras=[Lora(path=file)])
+    backend = ltx2.open(bare)
+    conditioning = backend.encode([bare])[0]
+    before, changed, after = (backend.denoise(job, conditioning, (), quiet_step) for job in (bare, dressed, bare))
+    assert torch.equal(before["latents"], after["latents"])
+    assert (before["latents"] != changed["latents"]).any()
+    assert (before["audio_latents"] != changed["audio_latents"]).any()
+    pipe = pipeline(folder, "LTX2Pipeline", Precision.FP32, False)
+    with quickly():
+        pipe.load_lora_weights("style.safetensors", adapter_name="style")
+    frames, samples = whole(bare, ())
+    pipe.unload_lora_weights()
+    np.testing.assert_array_equal(shown(dressed, changed)[0], frames)
+    np.testing.assert_array_equal(shown(dressed, changed)[1], samples)
+
+
+@pytest.mark.parametrize("fault", [{"prefix": "unet"}, {"width": 48}])
+def test_lora_of_another_model_is_refused(folder: Path, fault: dict[str, Any]) -> None:
+    file = twins.lora(Path("other.safetensors"), **{"width": 24, **fault})
+    with pytest.raises(WeightsRefused, match=r"other\.safetensors"):
+        latents_of(asked(card(folder), loras=[Lora(path=file)]), ())
+
+
+def test_lora_that_changes_the_connectors_is_refused(folder: Path) -> None:
+    """Prompts are connected once, before anything is worn: it would be half a LoRA."""
+    tensors = load_file(twins.lora(Path("half.safetensors"), width=24))
+    place = "connectors.video_connector.transformer_blocks.0.attn1.to_q"
+    tensors |= {f"{place}.lora_A.weight": torch.ones(4, 32), f"{place}.lora_B.weight": torch.ones(32, 4)}
+    save_file(tensors, "half.safetensors")
+    with pytest.raises(WeightsRefused, match="text connectors"):
+        latents_of(asked(card(folder), loras=[Lora(path=Path("half.safetensors"))]), ())
+
+
+@pytest.mark.parametrize("name", ["proj_out.weight", "audio_proj_out.weight"])
+def test_nan_is_refused_in_picture_and_in_sound(folder: Path, tmp_path: Path, name: str) -> None:
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    file = broken / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, name: tensors[name] * float("nan")}, file, metadata={"format": "pt"})
+    with pytest.raises(ChecksFailed, match=r"NaN.*after step 1 of 3"):
+        latents_of(asked(card(broken)), ())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"audio_modality_scale": 0.0}, "audio_modality_scale = 0, which Diffusers takes for the modality_scale of 3"),
+        ({"stg_scale": 1.0, "audio_stg_scale": 1.0, "stg_blocks": [1]}, "perturbs blocks, and its transformer cannot"),
+        ({"strength": 1.0}, "strength"),
+        ({"upscaler": "latent_upsampler"}, "refine = 0"),
+        ({"upscaler": "latent_upsampler", "refine": 3}, "refine = 3"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(folder: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(WeightsRefused, match=said):
+        ltx2.open(asked(card(folder, **settings)))
+
+
+def test_blocks_that_are_not_there_are_refused(newer: Path) -> None:
+    with pytest.raises(WeightsRefused, match=r"perturbs blocks \[28\] of a transformer of 2"):
+        ltx2.open(asked(card(newer, "ltx-2.3-dev")))
+
+
+def test_distilled_weights_are_not_drawn_with_the_settings_of_full_ones(folder: Path, tmp_path: Path) -> None:
+    distilled = shutil.copytree(folder, tmp_path / "distilled")
+    file = distilled / "scheduler" / "scheduler_config.json"
+    file.write_text(file.read_text().replace('"use_dynamic_shifting": true', '"use_dynamic_shifting": false'))
+    with pytest.raises(WeightsRefused, match="weights of a distilled model"):
+        latents_of(asked(card(distilled)), ())
+    same(asked(card(distilled, "ltx-2-19b-distilled")))
+
+
+def test_one_step_is_refused_where_the_schedule_would_be_no_numbers(folder: Path) -> None:
+    with pytest.raises(UsageRefused, match="in one step"):
+        latents_of(asked(card(folder), steps=1), ())
+
+
+def test_a_weak_first_picture_is_refused_where_it_would_be_ignored(folder: Path) -> None:
+    weak = [Keyframe(picture=Path("a.png"), strength=0.5)]
+    with pytest.raises(UsageRefused, match="strength"):
+        ltx2.open(asked(card(folder), Mode.I2V, keyframes=weak))
+    same(asked(two_stages(folder), Mode.I2V, keyframes=weak), (1,))
+
+
+def test_an_unknown_pipeline_is_refused(folder: Path) -> None:
+    known = card(folder)
+    ways = {Mode.T2V: replace(known.ways[Mode.T2V], pipeline="LTX2DFRPipeline")}
+    with pytest.raises(WeightsRefused, match="LTX2DFRPipeline"):
+        ltx2.open(asked(replace(known, ways=ways)))
+
+
+def test_a_canvas_that_does_not_suit_the_weights_is_refused_before_a_prompt_is_read(folder: Path) -> None:
+    backend = ltx2.open(asked(card(folder)))
+    for size, refusal in (((96, 48), WeightsRefused), ((96, 32), UsageRefused)):
+        with pytest.raises(refusal):
+            backend.encode([asked(card(folder), width=size[0], height=size[1])])
+    with pytest.raises(WeightsRefused, match="multiples of 64"):
+        backend.encode([asked(two_stages(folder), width=96, height=64)])
+
+
+def test_stopping_stops_at_once_in_the_second_stage_too(folder: Path) -> None:
+    done: list[int] = []
+
+    def step(index: int, total: int, state: State | None = None, /) -> None:
+        done.append(index)
+        if index == 9:
+            raise Stopped("stopped", "")
+
+    with pytest.raises(Stopped):
+        latents_of(asked(two_stages(folder)), (), step)
+    assert done == list(range(1, 10))

@@ -38,6 +38,9 @@ COMPONENTS = ("scheduler", "vae", "audio_vae", "text_encoder", "tokenizer", "con
 OF_SOUND = ("audio_vae", "vocoder")
 """What a silent clip can do without, once it is drawn."""
 
+TILE = 512
+"""Pixels of a decoder's tile, each way."""
+
 BESIDE = {"audio_latents": "audio_hidden_states"}
 """What the pipelines draw beside the video's latents, and the transformer's name for it."""
 
@@ -53,18 +56,15 @@ def _first_picture(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
 def _conditions(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
     kind = quiet.found(f"{PIPELINES}.pipeline_ltx2_condition", "LTX2VideoCondition")
     conditions = [
-        kind(frames=picture, index=place(keyframe.frame, job.card.grid.frames), strength=keyframe.strength, crf=0)
+        kind(
+            frames=picture,
+            index=multimodal.place(keyframe.frame, job.card.grid.frames),
+            strength=keyframe.strength,
+            crf=0,
+        )
         for keyframe, picture in zip(job.request.keyframes, pictures, strict=True)
     ]
     return {"conditions": conditions}
-
-
-def place(frame: int, apart: int) -> float:
-    """Where the pipeline is to put a picture, so that it stands at `frame`: it counts latents, `apart` frames each.
-
-    Whole numbers would leave seven frames of eight without a place; the makers' own code counts in frames.
-    """
-    return (frame - 1) / apart + 1 if frame else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +141,9 @@ class Ltx2:
         names = job.card.ways[job.request.mode].phases[Phase.DECODE]
         held = self._parts.hold([name for name in names if job.request.sound or name not in OF_SOUND])
         with torch.no_grad(), pipes.seeded(job.request.seed):
-            with pixels.tiled(held["vae"], tiles(512) if self._parts.rung.tiling else {}):
+            with pixels.tiled(
+                held["vae"], pixels.tiles(job.canvas, TILE if self._parts.rung.tiling else 0, multimodal.PIXELS)
+            ):
                 video = self._pixels(job, held["vae"], latents)
             pixels.check(job, video)
             if not job.request.sound:
@@ -163,7 +165,12 @@ class Ltx2:
                 negatives[text] = self._embedded(pipe, job, text)
         embeds, masks = zip(*(negatives[text] for text in others), self._embedded(pipe, job, prompt), strict=True)
         with torch.no_grad():
-            connected = pipe.connectors(torch.cat(embeds), torch.cat(masks), padding_side="left", scale_factor=8)
+            connected = pipe.connectors(
+                text_encoder_hidden_states=torch.cat(embeds),
+                attention_mask=torch.cat(masks),
+                padding_side="left",
+                scale_factor=8,
+            )
         return pipes.on_disk(dict(zip(multimodal.CONNECTED, connected, strict=True)))
 
     def _embedded(self, pipe: Any, job: Job, text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,24 +255,6 @@ class Ltx2:
             latents * deviation / vae.config.scaling_factor + mean, moment, return_dict=False
         )[0]
         return video
-
-
-def tiles(side: int) -> dict[str, int]:
-    """The tiles of a decoder that works in squares of `side` pixels, a quarter of each over the next; 0 for none.
-
-    Without strides given too, Diffusers cuts the picture off in silence; all divide by what the VAE compresses.
-    """
-    if not side:
-        return {}
-    stride = max(side * 3 // 4 // multimodal.PIXELS, 1) * multimodal.PIXELS
-    return {
-        "tile_sample_min_height": side,
-        "tile_sample_min_width": side,
-        "tile_sample_min_num_frames": 64,
-        "tile_sample_stride_height": stride,
-        "tile_sample_stride_width": stride,
-        "tile_sample_stride_num_frames": 48,
-    }
 
 
 def _texts(job: Job) -> tuple[str, ...]:

@@ -224,6 +224,8 @@ def following(job: Job, scheduler: Any) -> Any:
             f"the scheduler of {job.card.name} shifts nothing: these are the weights of a distilled model",
             "put the card of a distilled model into their folder, as card.toml",
         )
+    if scheduler.config.shift_terminal and job.request.steps < 2:  # it would be stretched between one and one
+        raise UsageRefused(f"{job.card.name} cannot be drawn in one step", "ask for two or more: --steps 30")
     return scheduler
 
 
@@ -243,13 +245,21 @@ def video(pipe: Any, job: Job, stage: Stage, tokens: torch.Tensor) -> torch.Tens
 
 
 def unpacked(pipe: Any, job: Job, stage: Stage, since: Tensors) -> dict[str, torch.Tensor]:
-    """Something for a stage to begin with that goes on from `since`: of the right shapes, for nothing is made of it."""
+    """Something for a stage to begin with that goes on from `since`: only its shapes and types are looked at."""
     sound = since["audio_latents"]
     bins = pipe.audio_vae.config.mel_bins // pipe.audio_vae_mel_compression_ratio
     return {
-        "latents": video(pipe, job, stage, since["latents"]),
+        "latents": video(pipe, job, stage, since["latents"]).to(pipe.vae.dtype),
         "audio_latents": pipe._unpack_audio_latents(sound, sound.shape[1], bins),
     }
+
+
+def place(frame: int, apart: int) -> float:
+    """Where the pipeline is to put a picture, so that it stands at `frame`: it counts latents, `apart` frames each.
+
+    Whole numbers would leave seven frames of eight without a place; the makers' own code counts in frames.
+    """
+    return (frame - 1) / apart + 1 if frame else 0
 
 
 def _guidance(job: Job) -> dict[str, Any]:
