@@ -1,7 +1,11 @@
 """LTX-2, split into verbs, draws and sounds what one call of the Diffusers pipeline does, in one stage and in two."""
 
+import hashlib
 import inspect
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -18,6 +22,8 @@ from safetensors.torch import load_file, save_file
 
 from tests import twins
 from tests.backends.films import through_disk
+from tests.conftest import ANSWER
+from vidgen import prepare, run
 from vidgen.backends import ltx2, multimodal, pixels
 from vidgen.backends.port import State, Step, Tensors
 from vidgen.backends.quiet import found, quickly
@@ -28,6 +34,10 @@ from vidgen.core.card import ModelCard, TwinPart
 from vidgen.core.errors import ChecksFailed, InputRefused, Stopped, UsageRefused, WeightsRefused
 from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
 from vidgen.core.request import Keyframe, Lora, Mode
+from vidgen.core.result import Event
+from vidgen.media import ffmpeg
+from vidgen.media.inspect import digest
+from vidgen.media.inspect import inspect as look
 
 MODULES = {
     "LTX2Pipeline": "pipeline_ltx2",
@@ -624,3 +634,132 @@ def test_stopping_stops_at_once_in_the_second_stage_too(folder: Path) -> None:
     with pytest.raises(Stopped):
         latents_of(asked(two_stages(folder)), (), step)
     assert done == list(range(1, 10))
+
+
+@pytest.fixture
+def model(folder: Path) -> str:
+    """The twin in this folder, as it would be downloaded."""
+    shutil.copytree(folder, "tiny-ltx2")
+    return "./tiny-ltx2"
+
+
+def named(model: str, card: str) -> str:
+    """The same weights, whose index names their card."""
+    index = Path(model) / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), cards.NAMED: card}))
+    return model
+
+
+def heard(path: Path) -> tuple[str, int]:
+    """A hash of the decoded samples, and their rate in Hz."""
+    words = ["-i", ffmpeg.name(path), "-map", "0:a", "-f", "framehash", "pipe:1"]
+    with ffmpeg.running(words, reading=True) as child:
+        text = child.output.read().decode()
+        assert child.finish() == 0
+    rate = next(line for line in text.splitlines() if line.startswith("#sample_rate"))
+    return hashlib.sha256(text.encode()).hexdigest(), int(rate.rpartition(" ")[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "fps", "frames", "codec", "rate"),
+    [
+        ("a.mp4", "24", 12, "aac", 24000),
+        ("a.mov", "25", 17, "aac", 24000),
+        ("a.webm", "30", 9, "opus", 48000),
+        ("a.mkv", "50", 20, "opus", 48000),
+    ],
+)
+def test_a_clip_and_its_sound_end_together_in_every_container(
+    vidgen: ANSWER, model: str, name: str, fps: str, frames: int, codec: str, rate: int
+) -> None:
+    words = ("--size", "70x66", "--frames", f"{frames}", "--fps", fps, "--steps", "2", "--seed", "3", "-o", name)
+    assert vidgen("t2v", "a red circle", "--model", model, *words).code == 0
+    facts = look(Path(name))
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (70, 66, frames, Fraction(fps))
+    assert facts.sound == codec
+    assert abs(facts.sound_seconds - facts.seconds) <= 1 / Fraction(fps)
+    assert heard(Path(name))[1] == rate
+    told = vidgen("show", name).out
+    assert f"70x66, {frames} frames, {fps} a second" in told
+    assert f"{codec}, 24000 Hz" in told
+
+
+def test_every_mode_makes_a_clip_with_sound_or_without(vidgen: ANSWER, model: str, picture: Path) -> None:
+    usual = ("--model", model, "--size", "64x64", "--frames", "9", "--steps", "2", "--seed", "3")
+    assert vidgen("i2v", str(picture), "a red circle", *usual, "-o", "i.mp4").code == 0
+    marks = ("--at", f"0:{picture}", "--at", f"5:{picture}:0.7")
+    assert vidgen("keyframe", "a red circle", *marks, *usual, "-o", "k.mp4").code == 0
+    assert vidgen("t2v", "a red circle", *usual, "--no-sound", "-o", "t.mp4").code == 0
+    assert vidgen("t2v", "a red circle", *usual, "-o", "loud.mp4").code == 0
+    facts = [look(Path(name)) for name in ("i.mp4", "k.mp4", "t.mp4", "loud.mp4")]
+    assert [fact.frames for fact in facts] == [9] * 4
+    assert [fact.sound for fact in facts] == ["aac", "aac", "", "aac"]
+    assert digest(Path("t.mp4")) == digest(Path("loud.mp4"))
+
+
+def test_two_stages_from_the_command_line_twice_with_one_seed(vidgen: ANSWER, model: str, picture: Path) -> None:
+    model = named(model, "ltx-2-19b-distilled-x2")
+    usual = ("--model", model, "--size", "120x100", "--frames", "10", "--seed", "5", "--codec", "ffv1")
+    for name in ("one.mkv", "two.mkv"):
+        assert vidgen("t2v", "a red circle", *usual, "-o", name).code == 0
+    assert digest(Path("one.mkv")) == digest(Path("two.mkv"))
+    assert heard(Path("one.mkv")) == heard(Path("two.mkv"))
+    facts = look(Path("one.mkv"))
+    assert (facts.width, facts.height, facts.frames, facts.sound) == (120, 100, 10, "opus")
+    told = json.loads(vidgen("show", "one.mkv", "--json").out)
+    assert told["request"]["steps"] == 11
+    assert told["canvas"]["width"] == 128
+    refused = vidgen("t2v", "a red circle", *usual, "--steps", "8", "-o", "no.mkv")
+    assert (refused.code, "is distilled to 11 steps" in refused.err) == (2, True)
+    refused = vidgen("t2v", "a red circle", *usual, "--guidance-scale", "3", "-o", "no.mkv")
+    assert (refused.code, "its guidance scale is 1" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("card", ["ltx-2-19b-dev", "ltx-2-19b-distilled-x2"])
+def test_a_clip_that_was_stopped_ends_as_an_undisturbed_one_sound_included(
+    model: str, card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual: dict[str, Any] = {
+        "prompt": "a red circle",
+        "model": named(model, card),
+        "size": "128x128",
+        "frames": 9,
+        "steps": 11,
+        "seed": 5,
+        "codec": "ffv1",
+    }
+
+    def stopping(event: Event) -> None:
+        if (event.phase, event.done) == ("denoise", 9):
+            raise Stopped("stopped", "")
+
+    list(run(prepare("t2v", **usual, output="whole.mkv")))
+    with pytest.raises(Stopped):
+        list(run(prepare("t2v", **usual, output="again.mkv"), stopping))
+    assert {"latents", "audio_latents"} < load_file("again.mkv.part/checkpoint.safetensors").keys()
+    [job] = prepare("t2v", **usual, output="again.mkv")
+    assert any("from step 9 of 11" in note for note in job.notes)
+    list(run([job]))
+    assert digest(Path("again.mkv")) == digest(Path("whole.mkv"))
+    assert heard(Path("again.mkv")) == heard(Path("whole.mkv"))
+
+
+def test_latents_alone_are_decoded_in_another_process_with_their_sound(vidgen: ANSWER, model: str) -> None:
+    words = ("--size", "64x64", "--frames", "9", "--steps", "2", "--seed", "3", "--codec", "ffv1")
+    made = vidgen("t2v", "a red circle", "--model", model, *words, "--keep-latents", "-o", "x.mkv")
+    assert made.code == 0
+    assert {"latents", "audio_latents"} < load_file("x.mkv.latents/latents.safetensors").keys()
+    for name in ("transformer", "text_encoder", "connectors", "tokenizer", "scheduler"):
+        shutil.rmtree(Path(model) / name)
+    line = [sys.executable, "-m", "vidgen", "decode", "x.mkv.latents", "-o", "y.mkv"]
+    subprocess.run(line, check=True, capture_output=True)
+    assert digest(Path("y.mkv")) == digest(Path("x.mkv"))
+    assert heard(Path("y.mkv")) == heard(Path("x.mkv"))
+
+
+def test_what_the_model_would_not_read_is_shown_before_anything_is_loaded(vidgen: ANSWER, model: str) -> None:
+    """The twin's tokens are letters: 1024 of them, the mark at the beginning counted."""
+    prompt = "a" * 1022 + " bc"
+    answer = vidgen("plan", "t2v", prompt, "--model", model, "--negative", "")
+    assert "the prompt has 1026 tokens and tiny-ltx2 reads 1024; cut off: 'bc'" in answer.err + answer.out
+    assert vidgen("t2v", prompt, "--model", model, "--negative", "", "--strict", "-o", "x.mp4").code == 2
