@@ -206,7 +206,8 @@ class Ltx2:
         vae, device = self._parts.skeleton("vae"), self._parts.device.value
         multimodal.refuse_size(job, vae)
         connectors = multimodal.Connected({name: tensor.to(device) for name, tensor in conditioning.items()})
-        pipe = self._pipe(job, Phase.DENOISE, vae=multimodal.Bare(vae), connectors=connectors)
+        bare = multimodal.Bare(vae, self._parts.tensors("vae", multimodal.STATISTICS))
+        pipe = self._pipe(job, Phase.DENOISE, vae=bare, connectors=connectors)
         pipe.scheduler = multimodal.following(job, pipe.scheduler)
         pipe._callback_tensor_inputs = ["latents", *BESIDE]
         return pipe

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,6 +14,9 @@ from vidgen.core.plan import Job
 
 CONNECTED = ("prompt_embeds", "audio_prompt_embeds", "prompt_mask")
 """What the connectors give, in its order."""
+
+STATISTICS = ("latents_mean", "latents_std")
+"""Of a VAE's latents, for each channel."""
 
 PIXELS = 32
 """The pipelines refuse sides that are not multiples of this, whatever the VAE."""
@@ -76,14 +78,14 @@ class Connected:
 
 
 class Bare:
-    """Stands in a pipeline for a VAE that encodes nothing: how it compresses, and statistics that change nothing."""
+    """Stands in a pipeline for a VAE that encodes nothing: how it compresses, and its statistics."""
 
-    config = SimpleNamespace(scaling_factor=1.0)
-
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, statistics: Tensors) -> None:
+        self.config = vae.config
         self.spatial_compression_ratio = vae.spatial_compression_ratio
         self.temporal_compression_ratio = vae.temporal_compression_ratio
-        self.latents_mean, self.latents_std = torch.zeros(1), torch.ones(1)
+        self.latents_mean, self.latents_std = (statistics[name] for name in STATISTICS)
+        self.dtype = self.latents_mean.dtype
 
 
 def settings(card: ModelCard) -> Settings:
