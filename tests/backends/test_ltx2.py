@@ -440,12 +440,18 @@ def test_a_stage_that_was_done_costs_no_call_of_the_transformer(folder: Path, mo
     assert len(calls) == 1
 
 
-def test_a_checkpoint_without_its_sound_is_refused(folder: Path) -> None:
-    job = asked(card(folder))
+@pytest.mark.parametrize("fault", [{"audio_latents": torch.zeros(1, 2, 3)}, {"latents": torch.zeros(1, 2, 3)}])
+@pytest.mark.parametrize(("name", "step"), [("ltx-2-19b-dev", 2), ("ltx-2-19b-distilled-x2", 9)])
+def test_what_was_kept_of_another_model_is_refused(
+    folder: Path, name: str, step: int, fault: dict[str, torch.Tensor]
+) -> None:
+    job = asked(card(folder, name))
     _, states = kept(job, ())
-    deaf = {name: tensor for name, tensor in states[1].items() if name != "audio_latents"}
-    with pytest.raises(InputRefused, match="audio latents"):
-        latents_of(job, (), quiet_step, deaf)
+    state = states[step - 1]
+    deaf = {key: tensor for key, tensor in state.items() if key != "audio_latents"}
+    for other in ({**state, **fault}, deaf, {**state, "step": torch.tensor(99)}):
+        with pytest.raises(InputRefused, match="where this model draws"):
+            latents_of(job, (), quiet_step, other)
 
 
 @pytest.mark.parametrize(("mode", "seeds"), MODES)

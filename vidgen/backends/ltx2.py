@@ -125,11 +125,11 @@ class Ltx2:
         done, drawn = int(since["step"]) if since else 0, dict[str, torch.Tensor]()
         with pipes.wearing(pipe, job.request.loras), pipes.seeded(job.request.seed):
             for stage in stages:
-                if done > stage.before + stage.steps:
+                if done > stage.before + stage.steps and stage is not stages[-1]:
                     continue
                 kept = since if done > stage.before else None
                 if stage.before:
-                    drawn = multimodal.unpacked(pipe, job, stage, kept) if kept else self._doubled(pipe, job, drawn)
+                    drawn = multimodal.blank(pipe, job, stage) if kept else self._doubled(pipe, job, drawn)
                 words = {**multimodal.arguments(job, stage, drawn), **_route(job).extras(job, pictures)}
                 walk = onward.Walk(beside=BESIDE, before=stage.before, total=stages[-1].before + stages[-1].steps)
                 with onward.stepping(job, pipe, generator, step, kept, walk) as after:

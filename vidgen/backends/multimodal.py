@@ -233,8 +233,7 @@ def following(job: Job, scheduler: Any) -> Any:
 
 def video(pipe: Any, job: Job, stage: Stage, tokens: torch.Tensor) -> torch.Tensor:
     """Tokens (1, tokens, channels) as a video (1, channels, frames, height, width), without those of keyframes."""
-    frames = (job.canvas.frames - 1) // pipe.vae_temporal_compression_ratio + 1
-    height, width = (side // pipe.vae_spatial_compression_ratio for side in (stage.height, stage.width))
+    frames, height, width = _latent(pipe, job, stage)
     drawn: torch.Tensor = pipe._unpack_latents(
         tokens[:, : frames * height * width],
         frames,
@@ -246,14 +245,23 @@ def video(pipe: Any, job: Job, stage: Stage, tokens: torch.Tensor) -> torch.Tens
     return drawn
 
 
-def unpacked(pipe: Any, job: Job, stage: Stage, since: Tensors) -> dict[str, torch.Tensor]:
-    """Something for a stage to begin with that goes on from `since`: only its shapes and types are looked at."""
-    sound = since["audio_latents"]
-    bins = pipe.audio_vae.config.mel_bins // pipe.audio_vae_mel_compression_ratio
+def blank(pipe: Any, job: Job, stage: Stage) -> dict[str, torch.Tensor]:
+    """What a later stage begins with that goes on from its middle: of the right shapes and types, and nothing else."""
+    sound, device, dtype = pipe.audio_vae.config, pipe._execution_device, pipe.vae.dtype
+    a_second = pipe.audio_sampling_rate / pipe.audio_hop_length / float(pipe.audio_vae_temporal_compression_ratio)
+    length = round(job.canvas.frames / float(job.request.fps) * a_second)
+    bins = sound.mel_bins // pipe.audio_vae_mel_compression_ratio
+    channels = pipe.transformer.config.in_channels
     return {
-        "latents": video(pipe, job, stage, since["latents"]).to(pipe.vae.dtype),
-        "audio_latents": pipe._unpack_audio_latents(sound, sound.shape[1], bins),
+        "latents": torch.zeros(1, channels, *_latent(pipe, job, stage), device=device, dtype=dtype),
+        "audio_latents": torch.zeros(1, sound.latent_channels, length, bins, device=device),
     }
+
+
+def _latent(pipe: Any, job: Job, stage: Stage) -> tuple[int, int, int]:
+    """Frames, height and width of a stage's video latents."""
+    height, width = (side // pipe.vae_spatial_compression_ratio for side in (stage.height, stage.width))
+    return (job.canvas.frames - 1) // pipe.vae_temporal_compression_ratio + 1, height, width
 
 
 def place(frame: int, apart: int) -> float:
