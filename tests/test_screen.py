@@ -90,3 +90,9 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     said = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert said.stdout == "x" * 100 + "\n0\n"
     assert said.stderr == ""
+
+
+def test_a_paragraph_in_a_table_does_not_push_its_neighbours_away() -> None:
+    lines = list(screen.columns([["size", "64x64", "card"], ["negative", "blurry, " * 30, "card"]]))
+    assert lines[0] == "size      64x64  card"
+    assert lines[1] == f"negative  {'blurry, ' * 30}  card"

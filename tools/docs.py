@@ -120,6 +120,8 @@ def _card(card: ModelCard) -> Iterator[str]:
         pictures = {0: "", 1: ", one picture"}.get(way.keyframes, f", up to {way.keyframes} pictures")
         yield f"- {mode} through `{way.pipeline}`{pictures}"
     yield f"- reads {card.tokens} tokens of prompt; {'takes' if card.negative else 'takes no'} negative prompt"
+    if card.sound:
+        yield "- makes sound"
     if card.knows:
         yield f"- knows few words, and says which of a prompt's it does not know; it draws {card.knows}"
     schedule = card.schedule
@@ -127,6 +129,10 @@ def _card(card: ModelCard) -> Iterator[str]:
         yield f"- timesteps {', '.join(f'{step:g}' for step in schedule.timesteps)}"
     if schedule.guidance_rescale:
         yield f"- guidance rescale {schedule.guidance_rescale:g}"
+    if schedule.picture_crf:
+        yield f"- pictures are compressed first, by H.264 at crf {schedule.picture_crf}"
+    for name, value in card.settings.items():
+        yield f"- {name.replace('_', ' ')} {value}"
     if schedule.decode_timestep:
         yield f"- decode timestep {schedule.decode_timestep:g}, decode noise scale {schedule.decode_noise_scale:g}"
     for component in card.components:

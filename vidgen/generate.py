@@ -136,6 +136,7 @@ def _pictures(job: Job) -> "list[Image]":
             canvas=job.canvas,
             fit=request.fit,
             background=request.background,
+            crf=job.card.schedule.picture_crf,
         )
         for keyframe in request.keyframes
     ]
@@ -150,7 +151,8 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     backend = hands.at(Phase.DECODE)
     with at_work(Phase.DECODE, [shot]):
         film = backend.decode(job, made.load(LATENTS))
-        if film.samples is not None and request.sound:
+        rate = film.rate if request.sound else 0
+        if film.samples is not None and rate:
             sound.write(film.samples, film.rate, made.sound, seconds=request.seconds)
             found += sound.remarks(film.samples)
         clip.write(
@@ -162,11 +164,11 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
             progress=lambda done: listener(Event(phase="decode", done=done, total=request.frames)),
         )
     listener(Event(phase="check"))
-    found += clip.check(made.film, shape, style)
+    found += clip.check(made.film, shape, style, sound=made.sound.is_file())
     for sentence in found:
         listener(Event(phase="check", note=f"{request.output}: {sentence}"))
     shot.job = job = replace(job, adjustments=(*job.adjustments, *found))
-    text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib)
+    text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib, sound_rate=rate)
     record.embed(made.film, text)
     record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))

@@ -245,7 +245,7 @@ def test_tiles_give_the_whole_picture(place: Path) -> None:
     conditioning = backend.encode([wanted], lambda _: ())[0]
     latents = backend.denoise(wanted, conditioning, (), lambda done, total, state=None: None)
     plain = np.stack(list(backend.decode(wanted, latents).frames))
-    backend._parts.rung = replace(RESIDENT, tiling=True)
+    backend._parts.rung = replace(RESIDENT, tiling=256)
     tiled = np.stack(list(backend.decode(wanted, latents).frames))
     backend._parts.rung = RESIDENT
     assert tiled.shape == plain.shape == (21, 32, 320, 3)

@@ -69,6 +69,93 @@ def test_a_card_counts_every_parameter(name: str) -> None:
     assert found == {part.name: (part.parameters, part.blocks) for part in card.components if part.parameters}
 
 
+LTX2_CARDS = sorted(path.stem for path in cards.OWN.glob("ltx-2*.toml"))
+"""Their configurations are the defaults of their classes, but for what the conversion of a release says."""
+
+LTX2_VAE: dict[str, dict[str, Any]] = {
+    "2": {},
+    "2.3": {
+        "block_out_channels": (256, 512, 1024, 1024),
+        "decoder_block_out_channels": (256, 512, 512, 1024),
+        "layers_per_block": (4, 6, 4, 2, 2),
+        "decoder_layers_per_block": (4, 6, 4, 2, 2),
+        "decoder_spatio_temporal_scaling": (True,) * 4,
+        "decoder_inject_noise": (False,) * 5,
+        "upsample_type": ("spatiotemporal", "spatiotemporal", "temporal", "spatial"),
+        "upsample_residual": (False,) * 4,
+        "upsample_factor": (2, 2, 1, 2),
+    },
+}
+GATES = {"gated_attn": True, "cross_attn_mod": True, "audio_gated_attn": True, "audio_cross_attn_mod": True}
+LTX2_TRANSFORMER: dict[str, dict[str, Any]] = {
+    "2": {},
+    "2.3": {**GATES, "use_prompt_embeddings": False, "perturbed_attn": True},
+}
+LTX2_CONNECTORS: dict[str, dict[str, Any]] = {
+    "2": {},
+    "2.3": {
+        "video_connector_num_attention_heads": 32,
+        "video_connector_num_layers": 8,
+        "video_gated_attn": True,
+        "audio_connector_num_attention_heads": 32,
+        "audio_connector_attention_head_dim": 64,
+        "audio_connector_num_layers": 8,
+        "audio_gated_attn": True,
+        "per_modality_projections": True,
+        "proj_bias": True,
+    },
+}
+GEMMA_3_12B: dict[str, dict[str, Any]] = {
+    "text_config": {
+        "hidden_size": 3840,
+        "intermediate_size": 15360,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 256,
+        "vocab_size": 262208,
+    },
+    "vision_config": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 896,
+        "patch_size": 14,
+        "vision_use_head": False,
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LTX2_CARDS)
+def test_a_card_of_ltx2_counts_every_parameter(name: str) -> None:
+    import torch
+    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+    from diffusers.pipelines.ltx2 import vocoder
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    card, release = cards.card(name), name.split("-")[1]
+    with torch.device("meta"):
+        found = {
+            "transformer": counted(LTX2VideoTransformer3DModel(**LTX2_TRANSFORMER[release])),
+            "text_encoder": counted(Gemma3ForConditionalGeneration(Gemma3Config(**GEMMA_3_12B))),
+        }
+        others = {
+            "connectors": LTX2TextConnectors(**LTX2_CONNECTORS[release]),
+            "vae": AutoencoderKLLTX2Video(**LTX2_VAE[release]),
+            "audio_vae": AutoencoderKLLTX2Audio(),
+            "vocoder": getattr(vocoder, card.component("vocoder").kind)(),
+        }
+        if any(part.name == "latent_upsampler" for part in card.components):
+            others["latent_upsampler"] = LTX2LatentUpsamplerModel()
+    found |= {part: (counted(model)[0], 0.0) for part, model in others.items()}
+    assert found == {part.name: (part.parameters, part.blocks) for part in card.components if part.parameters}
+    assert {part.name for part in card.components if not part.parameters} == {"tokenizer", "scheduler"}
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_of_the_hub_names_a_repository_and_leaves_no_weight_uncounted(name: str) -> None:
     card = cards.card(name)

@@ -85,7 +85,7 @@ class Framepack:
         with (
             pipes.wearing(pipe, job.request.loras),
             pipes.seeded(job.request.seed),
-            onward.stepping(job, pipe, generator, step, since, pieces=sections) as after,
+            onward.stepping(job, pipe, generator, step, since, onward.Walk(pieces=sections)) as after,
         ):
             drawn = pipe(
                 **_arguments(job, generator, after),

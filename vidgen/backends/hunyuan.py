@@ -101,11 +101,12 @@ class Hunyuan:
         """Latents (1, channels, frames, height, width) as the decoder takes them, but for their scale; float32."""
         route, pipe = _route(job), self._drawing_pipe(job)
         channels = pipe.transformer.config.out_channels
+        walk = onward.Walk(dreamt=lambda taken: taken[:, :channels])
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
         with (
             pipes.wearing(pipe, job.request.loras),
             pipes.seeded(job.request.seed),
-            onward.stepping(job, pipe, generator, step, since, dreamt=lambda taken: taken[:, :channels]) as after,
+            onward.stepping(job, pipe, generator, step, since, walk) as after,
         ):
             last = onward.Last(after)
             pipe(

@@ -118,7 +118,7 @@ class Ltx:
         with (
             torch.no_grad(),
             pipes.seeded(job.request.seed),
-            pixels.tiled(vae, _tiles(self._parts.rung.tiling)),
+            pixels.tiled(vae, pixels.tiles(job.canvas, self._parts.rung.tiling, vae.spatial_compression_ratio)),
         ):
             video = self._pixels(job, vae, latents)
         pixels.check(job, video)
@@ -220,21 +220,6 @@ def _route(job: Job) -> Route:
             "use 'vidgen keyframe' or another model",
         )
     return route
-
-
-def _tiles(side: int) -> dict[str, int]:
-    """Tiles of space and time, in the VAE's words; none for 0.
-
-    A quarter of each overlaps the next: without strides given too, Diffusers cuts the picture off in silence.
-    """
-    frames = max(32, side // 8)
-    sizes = {"height": side, "width": side, "num_frames": frames}
-    return {
-        f"tile_sample_{part}_{name}": size * share // 4
-        for name, size in sizes.items()
-        for part, share in (("min", 4), ("stride", 3))
-        if side
-    }
 
 
 def _on_grid(job: Job, size: int, frames: int) -> None:

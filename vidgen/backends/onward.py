@@ -4,8 +4,9 @@ To go on, the pipeline walks its whole schedule again with its transformer aslee
 that was kept. So it draws its noise, encodes its pictures and counts its scheduler as ever; why: docs/decisions/0009.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -27,75 +28,87 @@ STRONG = 15.0
 """Guidance beyond what any model's makers use."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Walk:
+    """How a pipeline walks, where it is not once through its schedule with latents alone.
+
+    `beside`: what it draws beside the latents, and the transformer's name for it; the callback is given that too.
+    `dreamt`: what the sleeping transformer gives for what it takes, where that is of another shape. `before`: steps of
+    earlier walks; `total`: those of all, 0 for this one's. `pieces`: how many times the pipeline walks its schedule, a
+    piece of the clip each time; the steps count on.
+    """
+
+    beside: Mapping[str, str] = field(default_factory=dict)
+    dreamt: Dream = lambda taken: taken
+    before: int = 0
+    total: int = 0
+    pieces: int = 1
+
+
+ONCE = Walk()
+
+
 @contextmanager
 def stepping(
-    job: Job,
-    pipe: Any,
-    generator: torch.Generator,
-    step: Step,
-    since: Tensors | None,
-    *,
-    dreamt: Dream = lambda taken: taken,
-    pieces: int = 1,
+    job: Job, pipe: Any, generator: torch.Generator, step: Step, since: Tensors | None, walk: Walk = ONCE
 ) -> Iterator[Callback]:
     """While it lasts, the callback that it gives carries `pipe` from `since`, if there is one, to the end.
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
-    `latents`, the `generator`'s state, the number of the `step` and of all `steps`. A scheduler that remembers more
-    than its own place between steps would have to put that in too. `dreamt`: what the sleeping transformer gives for
-    what it takes, where that is of another shape. `pieces`: how many times the pipeline walks its schedule, a piece of
-    the clip each time; the steps count on, and the state has the pieces that are `finished`.
+    `latents` and what is drawn beside them, pieces that are `finished`, the `generator`'s state, the number of the
+    `step` and of all `steps`. A scheduler that remembers more than its own place would have to put that in too.
     """
     with ExitStack() as asleep:
         if since:
-            asleep.enter_context(_asleep(pipe.transformer, dreamt))
-        yield _Walk(job, generator, step, since, pieces, asleep.close)
+            asleep.enter_context(_asleep(pipe.transformer, walk))
+        yield _Steps(job, generator, step, since or {}, walk, asleep.close)
 
 
-class _Walk:
+class _Steps:
     """The callback of one run: what was done already is handed over, what is new is looked at and told."""
 
     def __init__(
-        self,
-        job: Job,
-        generator: torch.Generator,
-        step: Step,
-        since: Tensors | None,
-        pieces: int,
-        wake: Callable[[], None],
+        self, job: Job, generator: torch.Generator, step: Step, since: Tensors, walk: Walk, wake: Callable[[], None]
     ) -> None:
-        self._job, self._generator, self._step, self._wake = job, generator, step, wake
-        self._since, self._kept = since or {}, int(since["step"]) if since else 0
-        self._pieces, self._finished, self._done = pieces, list[torch.Tensor](), 0
+        self._job, self._generator, self._step, self._walk, self._wake = job, generator, step, walk, wake
+        self._since, self._kept = since, int(since["step"]) if since else 0
+        self._done, self._finished = walk.before, list[torch.Tensor]()
 
     def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        latents, total, at_end = tensors["latents"], pipe.num_timesteps * self._pieces, index + 1 == pipe.num_timesteps
+        total, at_end = self._walk.total or pipe.num_timesteps * self._walk.pieces, index + 1 == pipe.num_timesteps
+        drawn = {name: tensors[name] for name in ("latents", *self._walk.beside)}
         self._done += 1
         if self._done <= self._kept:
-            _fits(self._since, self._kept, latents, total)
-            latents = self._again(latents, at_end=at_end)
+            _fits(self._since, self._kept, drawn, total)
+            drawn["latents"] = self._again(drawn, at_end=at_end)
         else:
-            self._tell(self._done, total, latents)
-        if at_end and self._pieces > 1:
-            self._finished.append(latents)
-        return {"latents": latents}
+            self._tell(self._done, total, drawn)
+        if at_end and self._walk.pieces > 1:
+            self._finished.append(drawn["latents"])
+        return {"latents": drawn["latents"]}
 
-    def _again(self, latents: torch.Tensor, *, at_end: bool) -> torch.Tensor:
-        """The latents of a step that was done: those that were kept, at the kept step and at the end of a piece."""
+    def _again(self, drawn: Tensors, *, at_end: bool) -> torch.Tensor:
+        """The latents of a step that was done: those that were kept, at the kept step and at the end of a piece.
+
+        A pipeline takes back its latents alone; what it draws beside them is written over.
+        """
         if self._done == self._kept:
             self._wake()
             self._generator.set_state(self._since["generator"])
+            for name in self._walk.beside:
+                drawn[name].copy_(self._since[name])
             kept = self._since["latents"]
-        elif at_end:
+        elif at_end and self._walk.pieces > 1:
             kept = self._since["finished"][len(self._finished)]
         else:
-            return latents
+            return drawn["latents"]
         # laid out in memory as the pipeline's own: other strides would be rounded otherwise
-        return torch.empty_like(latents).copy_(kept)
+        return torch.empty_like(drawn["latents"]).copy_(kept)
 
-    def _tell(self, done: int, total: int, latents: torch.Tensor) -> None:
-        watched(self._job, latents, f"after step {done} of {total}")
-        self._step(done, total, lambda: _state(done, total, latents, self._generator, self._finished))
+    def _tell(self, done: int, total: int, drawn: Tensors) -> None:
+        for latents in drawn.values():
+            watched(self._job, latents, f"after step {done} of {total}")
+        self._step(done, total, lambda: _state(done, total, drawn, self._generator, self._finished))
 
 
 class Last:
@@ -134,29 +147,33 @@ def _likely(job: Job) -> str:
 
 
 def _state(
-    done: int, total: int, latents: torch.Tensor, generator: torch.Generator, finished: Sequence[torch.Tensor]
+    done: int, total: int, drawn: Tensors, generator: torch.Generator, finished: Sequence[torch.Tensor]
 ) -> Tensors:
     steps = {"step": torch.tensor(done), "steps": torch.tensor(total)}
     pieces = {"finished": torch.stack(list(finished))} if finished else {}
-    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), **steps, **pieces})
+    return pipes.on_disk({**drawn, "generator": generator.get_state(), **steps, **pieces})
 
 
-def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
+def _fits(since: Tensors, kept: int, drawn: Tensors, total: int) -> None:
     """Refuse (exit 3) what was kept of another model or schedule."""
-    shape = tuple(since["latents"].shape)
-    if shape != tuple(latents.shape) or kept > total:
-        raise InputRefused(
-            f"the checkpoint holds latents of {shape} after step {kept}, "
-            f"where this model draws {tuple(latents.shape)} in {total} steps",
-            "it is another model's or damaged: remove its .part folder",
-        )
+    for name, latents in drawn.items():
+        shape = tuple(since[name].shape) if name in since else ()
+        if shape != tuple(latents.shape) or kept > total:
+            raise InputRefused(
+                f"the checkpoint holds {name.replace('_', ' ')} of {shape} after step {kept}, "
+                f"where this model draws {tuple(latents.shape)} in {total} steps",
+                "it is another model's or damaged: remove its .part folder",
+            )
 
 
 @contextmanager
-def _asleep(transformer: Any, dreamt: Dream) -> Iterator[None]:
+def _asleep(transformer: Any, walk: Walk) -> Iterator[None]:
     """While it lasts, `transformer` gives back what it is given, in no time; what others did to its `forward` stays."""
     before = vars(transformer).get("forward")
-    transformer.forward = lambda hidden_states, **words: (dreamt(hidden_states),)
+    transformer.forward = lambda hidden_states, **words: (
+        walk.dreamt(hidden_states),
+        *(words[name] for name in walk.beside.values()),
+    )
     try:
         yield
     finally:

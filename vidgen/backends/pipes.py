@@ -145,6 +145,18 @@ class Parts:
         except UNREADABLE as error:
             raise _refused(name, folder, kind, error) from error
 
+    def tensors(self, name: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Those called `keys` of the component called `name`, on the CPU, without the rest of its weights."""
+        folder, found = self._folder / name, dict[str, torch.Tensor]()
+        try:
+            for file in sorted(folder.glob("*.safetensors")):
+                with safe_open(file, framework="pt") as weights:
+                    for key in set(keys) & set(weights.keys()):
+                        found[key] = weights.get_tensor(key).to(self.dtype)
+            return {key: found[key] for key in keys}
+        except UNREADABLE as error:
+            raise _refused(name, folder, self._kind(name), error) from error
+
     def close(self) -> None:
         """Let go of every component."""
         self._drop(list(self._held))

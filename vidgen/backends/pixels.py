@@ -9,7 +9,7 @@ import torch
 
 from vidgen.backends import quiet
 from vidgen.core.errors import ChecksFailed, NotFinite
-from vidgen.core.plan import Job
+from vidgen.core.plan import Canvas, Job
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,29 @@ def squares(vae: Any, side: int) -> dict[str, int]:
     stride = max(side * 3 // 4 // ratio, 1) * ratio
     tile = dict.fromkeys(("tile_sample_min_height", "tile_sample_min_width"), side // ratio * ratio)
     return {**tile, **dict.fromkeys(("tile_sample_stride_height", "tile_sample_stride_width"), stride)}
+
+
+def tiles(canvas: Canvas, side: int, step: int) -> dict[str, int]:
+    """The tiles of a VAE that compresses by `step`, about `side` pixels each way, a quarter over the next; 0 for none.
+
+    Without strides given too, Diffusers cuts the picture off in silence.
+    """
+    if not side:
+        return {}
+    frames = max(32, side // 8)
+    named = {"tile_sample_min_num_frames": frames, "tile_sample_stride_num_frames": frames * 3 // 4}
+    for name, length in (("height", canvas.height), ("width", canvas.width)):
+        tile, stride = _tile(length // step, max(side // step, 4))
+        named |= {f"tile_sample_min_{name}": tile * step, f"tile_sample_stride_{name}": stride * step}
+    return named
+
+
+def _tile(length: int, tile: int) -> tuple[int, int]:
+    """Tile and stride, in latents, that leave no last tile of a single one: where edges are mirrored it has none."""
+    usual = tile * 3 // 4
+    strides = (*range(usual, 1, -1), *range(usual + 1, tile + 1))
+    fitting = next((stride for stride in strides if length % stride != 1), 0)
+    return (tile, fitting) if fitting else _tile(length, tile + 1)
 
 
 def check(job: Job, video: torch.Tensor, *, least: int = 0) -> None:

@@ -39,7 +39,7 @@ def build(twin: Twin, folder: Path, *, pipeline: str, seed: int = 0) -> Path:
                 made = _made(twin, name, part, kind)
                 with _written(folder):
                     made.save_pretrained(folder / name)
-            index[name] = [kind.module.partition(".")[0], part.kind]
+            index[name] = [_library(kind), part.kind]
     with _written(folder):
         (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     return folder
@@ -53,6 +53,12 @@ def _written(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         said = f"cannot write a tiny model in {folder}: {getattr(error, 'strerror', None) or error}"
         raise OutputRefused(said, "make room there, or name another folder in TMPDIR") from error
+
+
+def _library(kind: Kind) -> str:
+    """What an index calls the home of a class: its library, or for a pipeline's own class that pipeline's package."""
+    library, _, place = kind.module.partition(".")
+    return place.split(".")[1] if place.startswith("pipelines.") else library
 
 
 def _kind(twin: Twin, name: str, part: TwinPart, kinds: Mapping[str, Kind]) -> Kind:

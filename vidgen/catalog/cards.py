@@ -194,6 +194,7 @@ def _schedule(table: Table) -> Schedule:
         decode_timestep=table.take("decode_timestep", float, 0.0),
         decode_noise_scale=None if noise < 0 else noise,
         image_cond_noise_scale=table.take("image_cond_noise_scale", float, 0.0),
+        picture_crf=table.take("picture_crf", int, 0),
     )
     table.finish()
     return schedule

@@ -13,6 +13,9 @@ from vidgen.core.errors import OutputRefused, Refusal
 
 SCHEMA = 1
 
+PARAGRAPH = 60
+"""Letters of a cell that is longer than a column should be wide for."""
+
 
 def prepare_streams() -> None:
     """Make both streams able to say anything, also when they were closed or lack the letters."""
@@ -63,9 +66,9 @@ def table(rows: Iterable[Sequence[str]]) -> None:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Rows as lines in columns; the last column takes what room it wants."""
+    """Rows as lines in columns; the last column takes what room it wants, and so does a paragraph in another."""
     texts = [[harmless(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))] if texts else []
+    widths = [max([0, *(len(cell) for cell in cells if len(cell) <= PARAGRAPH)]) for cells in zip(*texts, strict=False)]
     for row in texts:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         yield "  ".join([*cells, row[-1]]).rstrip()

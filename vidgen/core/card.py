@@ -68,7 +68,11 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free."""
+    """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free.
+
+    Those of a family's second stage follow those of its first. `picture_crf`: how coarsely H.264 compressed what the
+    model saw, as a picture that it is given is to be; 0 is not at all.
+    """
 
     guidance: Guidance
     timesteps: tuple[float, ...] = ()
@@ -76,6 +80,7 @@ class Schedule:
     decode_timestep: float = 0.0
     decode_noise_scale: float | None = None
     image_cond_noise_scale: float = 0.0
+    picture_crf: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

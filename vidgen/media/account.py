@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from vidgen.core.plan import Job
+from vidgen.core.request import Request
+from vidgen.media import containers
 
 SCHEMA = 1
 LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "imageio-ffmpeg")
 
 
-def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, float]) -> str:
-    """One line of JSON, in ASCII."""
+def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, float], sound_rate: int = 0) -> str:
+    """One line of JSON, in ASCII. `sound_rate` is that of the samples in Hz, 0 for a silent clip."""
     from importlib.metadata import version
 
     facts = {
@@ -30,6 +32,7 @@ def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, fl
         "settings": {setting.name: setting.origin for setting in job.settings},
         "canvas": {name: getattr(job.canvas, name) for name in ("width", "height", "frames", "left", "top")},
         "plan": _plan(job),
+        "streams": _streams(job.request, sound_rate),
         "adjustments": [*job.adjustments, *job.detours],
         "seconds": dict(seconds),
         "peak_gib": dict(peak_gib),
@@ -58,6 +61,15 @@ def _request(job: Job) -> dict[str, Any]:
         "codec": request.codec,
         "output": request.output.name,
     }
+
+
+def _streams(request: Request, sound_rate: int) -> dict[str, str]:
+    """What the finished file was checked to hold; the sound as long as the video, within a frame."""
+    codec = containers.codec(request.output, containers.Style(codec=request.codec))
+    shown = f"{request.width}x{request.height}, {request.frames} frames, {request.fps} a second"
+    encoder = containers.CONTAINERS[request.output.suffix.lower()].sound
+    heard = {"sound": f"{encoder[1].removeprefix('lib')}, {sound_rate} Hz"} if sound_rate and encoder else {}
+    return {"video": f"{codec}, {shown}, {request.seconds:.3f} s", **heard}
 
 
 def _file(path: Path, name: str) -> dict[str, str]:

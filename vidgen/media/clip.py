@@ -62,7 +62,7 @@ def _agrees(facts: inspect.ClipFacts, path: Path, shape: Shape, style: Style, *,
             raise ChecksFailed(f"{path.name} has {name} {found}, where {asked} was asked for", _AGAIN)
     if not facts.plays(shape.frames, shape.fps):
         raise ChecksFailed(f"{path.name} plays {facts.fps} frames a second, where {shape.fps} was asked for", _AGAIN)
-    if sound and CONTAINERS[path.suffix.lower()].sound and abs(facts.sound_seconds - facts.seconds) > 0.1:
+    if sound and CONTAINERS[path.suffix.lower()].sound and abs(facts.sound_seconds - facts.seconds) * shape.fps > 1:
         raise ChecksFailed(f"{path.name} has {facts.sound_seconds:g} s of sound for {facts.seconds:g} s", _AGAIN)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vidgen.core.errors import InputRefused, UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Fit
+from vidgen.media.compressed import compressed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,8 +37,11 @@ def look(path: Path, *, background: str) -> PictureFacts:
     return PictureFacts(width=image.width, height=image.height, notes=notes)
 
 
-def fitted(path: Path, *, width: int, height: int, canvas: Canvas, fit: Fit, background: str) -> "Image":
-    """The picture in RGB, `width` x `height` by `fit`, set into the canvas; its edges repeated to the canvas's own."""
+def fitted(path: Path, *, width: int, height: int, canvas: Canvas, fit: Fit, background: str, crf: int = 0) -> "Image":
+    """The picture in RGB, `width` x `height` by `fit`, set into the canvas; its edges repeated to the canvas's own.
+
+    With a `crf` it is compressed as a frame of a video is.
+    """
     image, _ = _read(path, background)
     match fit:
         case Fit.CROP:
@@ -46,7 +50,8 @@ def fitted(path: Path, *, width: int, height: int, canvas: Canvas, fit: Fit, bac
             image = _padded(image, width, height, colour(background))
         case Fit.STRETCH:
             image = _resized(image, width, height)
-    return _extended(image, canvas)
+    image = _extended(image, canvas)
+    return compressed(image, crf) if crf else image
 
 
 def _read(path: Path, background: str) -> "tuple[Image, tuple[str, ...]]":
