@@ -21,7 +21,7 @@ STOREYS = (
     {"cli"},
     {"smoke"},
     {"generate", "shots", "prepare", "resume", "weights"},
-    {"catalog", "planning", "probe", "history", "hub", "tokens", "backends", "media", "studio"},
+    {"adapters", "catalog", "planning", "probe", "history", "hub", "tokens", "backends", "media", "studio"},
     {"core"},
 )
 """A room imports only from storeys below its own, and from itself. The story's four files are one room."""
@@ -46,7 +46,21 @@ HEAVY = {
 
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "service", "misc"}
 
-BACKENDS_OWN = {"__init__", "lean", "onward", "port", "pipes", "pixels", "quiet", "quantize", "twin"}
+BACKENDS_OWN = {
+    "__init__",
+    "fit",
+    "lean",
+    "llama",
+    "loras",
+    "onward",
+    "port",
+    "pipes",
+    "pixels",
+    "quiet",
+    "quantize",
+    "store",
+    "twin",
+}
 """What the families share; every other file there is a family."""
 
 

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from tests.values import CARD
 from vidgen import hub
 from vidgen.catalog import cards
+from vidgen.core.card import Component
 from vidgen.core.plan import Weights
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -170,5 +171,25 @@ def test_the_command_fetches_what_is_missing_and_mends_what_is_damaged() -> None
 
 
 def test_every_shipped_model_has_a_command_or_is_built_in() -> None:
-    unfetchable = [card.name for card in cards.cards().values() if not card.repository]
-    assert unfetchable == [cards.BUILT_IN]
+    unfetchable = [card for card in cards.cards().values() if not card.repository]
+    scattered = [card for card in unfetchable if all(part.source for part in card.components)]
+    assert [card.name for card in unfetchable if card not in scattered] == [cards.BUILT_IN]
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        ("CLIPTokenizer", "vocab.json"),
+        ("CLIPTokenizer", "tokenizer.json"),
+        ("CLIPImageProcessor", "preprocessor_config.json"),
+        ("SiglipImageProcessor", "preprocessor_config.json"),
+    ],
+)
+def test_what_has_no_weights_is_there_when_its_own_file_is(kind: str, file: str) -> None:
+    parts = (*CARD.components, Component(name="other", kind=kind))
+    folder = written(Path("weights"))
+    card = replace(CARD, components=parts, folder=folder)
+    assert [name.partition("/")[0] for name in hub.find(card).missing] == ["other"]
+    (folder / "other").mkdir()
+    (folder / "other" / file).write_text("{}")
+    assert hub.find(card).missing == ()

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import vidgen
+from tests import twins
 from tests.conftest import ANSWER
 from vidgen.core.errors import InputRefused, OutputRefused, Refusal, Stopped, UsageRefused
 from vidgen.core.plan import Job
@@ -262,6 +263,22 @@ def test_a_folder_that_was_tampered_with_is_refused(picture: Path) -> None:
             resume(PART)
 
 
+def test_a_lora_that_has_gone_or_changed_is_refused(vidgen: ANSWER) -> None:
+    file = twins.lora(Path("style.safetensors"), width=128).absolute()
+    stopped({"lora": [str(file)]}, ("denoise", 2))
+    kept = file.read_bytes()
+    assert resume(PART).request.loras[0].path == file
+    file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    changed = vidgen("resume", str(PART))
+    assert (changed.code, f"LoRA {file} is not the file that {PART} was begun with" in changed.err) == (3, True)
+    file.unlink()
+    gone = vidgen("resume", str(PART))
+    assert (gone.code, f"LoRA {file}, which {PART} was begun with, is not there" in gone.err) == (3, True)
+    assert "put it back there" in gone.err
+    file.write_bytes(kept)
+    assert finished(resume(PART))[1] == [2, 3]
+
+
 def test_what_is_no_folder_of_ours_or_another_models_is_refused(picture: Path) -> None:
     Path("empty.part").mkdir()
     with pytest.raises(InputRefused, match="is no folder of vidgen's"):
@@ -320,3 +337,18 @@ def test_of_different_requests_at_one_new_output_one_wins() -> None:
 def test_who_waits_goes_on_when_the_other_was_killed_and_refuses_when_it_was_done(whole: str) -> None:
     assert race([asked(wait=True), asked(wait=True)]) == [0, 6]
     assert digest(Path("x.mkv")) == whole
+
+
+def test_who_waits_and_may_skip_skips_what_was_made_meanwhile(whole: str) -> None:
+    assert race([asked(wait=True, skip_existing=True) for _ in range(3)]) == [0, 0, 0]
+    assert digest(Path("x.mkv")) == whole
+    assert sorted(path.name for path in Path().glob("x.mkv*")) == ["x.mkv", "x.mkv.json"]
+
+
+def test_a_clip_that_appeared_since_is_skipped_and_the_others_are_made() -> None:
+    jobs = vidgen.prepare("t2v", **ASKED, seed="1..3", output="{seed}.mkv", skip_existing=True)
+    Path("2.mkv").write_text("mine")
+    results = {result.path.name: result.skipped for result in vidgen.run(jobs)}
+    assert results == {"1.mkv": False, "2.mkv": True, "3.mkv": False}
+    assert Path("2.mkv").read_text() == "mine"
+    assert not list(Path().glob("*.part"))

@@ -19,7 +19,7 @@ from vidgen.backends.port import Film
 
 
 class Sketch:
-    def encode(self, jobs):
+    def encode(self, jobs, look):
         return [{"length": torch.tensor([len(job.request.prompt)])} for job in jobs]
 
     def denoise(self, job, conditioning, pictures, step, since=None):

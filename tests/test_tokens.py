@@ -1,6 +1,7 @@
 """Tokens: counted as the model counts them, and what it would not read is shown to the letter."""
 
 import io
+import json
 from functools import cache
 from pathlib import Path
 
@@ -124,6 +125,51 @@ def test_the_fast_tokenizer_is_believed_where_there_are_both() -> None:
     by_sentencepiece()
     by_words()
     assert count("a red circle", HERE, limit=8) == Count(tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("template", "limit", "counted"),
+    [
+        ("<s> $A </s>", 4, Count(tokens=5, cut="right")),
+        ("<s> $A </s>", 5, Count(tokens=5)),
+        (None, 4, Count(tokens=5, cut="right")),
+    ],
+)
+def test_within_a_template_the_marks_of_a_tokenizer_take_no_place(
+    template: str | None, limit: int, counted: Count
+) -> None:
+    by_words(template=template)
+    assert count("a red circle moving right", HERE, limit=limit, marks=False) == counted
+
+
+def test_sentencepiece_without_its_end_mark() -> None:
+    by_sentencepiece()
+    text = "a red circle moving right on a blue background"
+    pieces = SentencePieceProcessor(model_proto=trained()).encode(text)
+    assert count(text, HERE, limit=len(pieces), marks=False) == Count(tokens=len(pieces))
+    found = count(text, HERE, limit=len(pieces) - 1, marks=False)
+    assert found is not None
+    assert found.cut
+
+
+@pytest.mark.parametrize("limit", [6, 8, 20])
+@pytest.mark.parametrize("text", ["a Red circle's 12 edges", "it's a RED, red car!", ""])
+def test_clips_older_files_are_counted_as_its_own_class_counts(text: str, limit: int) -> None:
+    from transformers import CLIPTokenizer
+
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    marks = ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {
+        token: at for at, token in enumerate([*marks, *letters, *(f"{char}</w>" for char in letters), "red</w>", "re"])
+    }
+    Path("vocab.json").write_text(json.dumps(vocab))
+    Path("merges.txt").write_text("#version: 0.2\nr e\nre d</w>\n")
+    ids = CLIPTokenizer.from_pretrained(".").__call__(text).input_ids
+    found = count(text, HERE, limit=limit)
+    assert found is not None
+    assert found.tokens == len(ids)
+    assert bool(found.cut) == (len(ids) > limit)
+    assert text.endswith(found.cut)
 
 
 def test_there_is_nothing_to_count_with_without_a_tokenizer() -> None:

@@ -110,6 +110,12 @@ def _card(card: ModelCard) -> Iterator[str]:
     if card.aliases:
         yield f"- also called {', '.join(card.aliases)}"
     yield f"- draws sides in multiples of {card.grid.size} and {card.grid.frames}k+1 frames; others are cut from those"
+    if card.good_at:
+        yield f"- good at {', '.join(card.good_at)}"
+    if card.longest:
+        yield f"- its makers recommend at most {card.longest} frames"
+    if any(card.largest):
+        yield "- its makers recommend at most {}x{}".format(*card.largest)
     for mode, way in card.ways.items():
         pictures = {0: "", 1: ", one picture"}.get(way.keyframes, f", up to {way.keyframes} pictures")
         yield f"- {mode} through `{way.pipeline}`{pictures}"
@@ -125,7 +131,8 @@ def _card(card: ModelCard) -> Iterator[str]:
         yield f"- decode timestep {schedule.decode_timestep:g}, decode noise scale {schedule.decode_noise_scale:g}"
     for component in card.components:
         if component.parameters:
-            yield f"- {component.name}: {component.kind}, {component.parameters:,} parameters"
+            where = f", from {component.source}" if component.source else ""
+            yield f"- {component.name}: {component.kind}, {component.parameters:,} parameters{where}"
     if card.licence:
         yield f"- licence: {card.licence}"
     if card.repository:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from vidgen import history
 from vidgen.core.card import Phase
@@ -24,6 +25,9 @@ from vidgen.prepare import prepare
 from vidgen.shots import Failed, Hands, Shot, at_work
 from vidgen.studio.checkpoints import Checkpoints
 from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, part
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["prepare", "run"]
 
@@ -51,7 +55,11 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
 def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
     """All clips of one model on one rung; where a phase fails, those that are left go on from there on another rung."""
     with ExitStack() as claims:
-        shots = [Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener)))) for job in jobs]
+        shots = [
+            Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))))
+            for job in jobs
+        ]
+        yield from (_skipped(shot.job) for shot in shots if shot.part.skip)
         tried: set[Rung] = set()
         while left := _left(shots):
             tried.add(left[0].job.plan.rung)
@@ -62,7 +70,7 @@ def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
 
 
 def _left(shots: Sequence[Shot]) -> list[Shot]:
-    return [shot for shot in shots if not shot.part.delivered]
+    return [shot for shot in shots if not (shot.part.delivered or shot.part.skip)]
 
 
 def _phases(shots: Sequence[Shot], listener: Listener) -> Iterator[Result]:
@@ -95,37 +103,42 @@ def _encode(hands: Hands, shots: Sequence[Shot], listener: Listener) -> None:
     listener(Event(phase="encode", total=len(shots)))
     backend = hands.at(Phase.ENCODE)
     with at_work(Phase.ENCODE, shots):
-        for shot, conditioning in zip(shots, backend.encode([shot.job for shot in shots]), strict=True):
+        for shot, conditioning in zip(shots, backend.encode([shot.job for shot in shots], _pictures), strict=True):
             shot.part.save(CONDITIONING, conditioning)
     listener(Event(phase="encode", done=len(shots), total=len(shots)))
 
 
 def _denoise(hands: Hands, shot: Shot, listener: Listener) -> None:
-    request, canvas, kept = shot.job.request, shot.job.canvas, Checkpoints(shot.part.folder, shot.job.checkpoint_every)
+    kept = Checkpoints(shot.part.folder, shot.job.checkpoint_every)
     since = kept.latest()
-    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=request.steps))
+    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=shot.job.request.steps))
     backend = hands.at(Phase.DENOISE)
     with at_work(Phase.DENOISE, [shot]):
-        images = [
-            pictures.fitted(
-                keyframe.picture,
-                width=request.width,
-                height=request.height,
-                canvas=canvas,
-                fit=request.fit,
-                background=request.background,
-            )
-            for keyframe in request.keyframes
-        ]
         latents = backend.denoise(
             shot.job,
             shot.part.load(CONDITIONING),
-            images,
+            _pictures(shot.job),
             kept.stepping(lambda done, total: listener(Event(phase="denoise", done=done, total=total))),
             since,
         )
         shot.part.save(LATENTS, latents)
         shot.part.forget(CHECKPOINT)
+
+
+def _pictures(job: Job) -> "list[Image]":
+    """The pictures of a job, fitted to its canvas."""
+    request = job.request
+    return [
+        pictures.fitted(
+            keyframe.picture,
+            width=request.width,
+            height=request.height,
+            canvas=job.canvas,
+            fit=request.fit,
+            background=request.background,
+        )
+        for keyframe in request.keyframes
+    ]
 
 
 def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
@@ -168,6 +181,12 @@ def _waiting(job: Job, listener: Listener) -> Callable[[], None]:
     )
 
 
+def _damaged(job: Job, listener: Listener) -> Callable[[str], None]:
+    return lambda phase: listener(
+        Event(phase="load", note=f"the {phase} of {job.request.output}, damaged on the disk, will be made again")
+    )
+
+
 def _numbered(listener: Listener, number: int, total: int) -> Listener:
     return lambda event: listener(replace(event, clip=number, clips=total))
 
@@ -196,4 +215,7 @@ def _absent(job: Job) -> WeightsRefused:
     names = ", ".join(job.weights.missing[:3]) + (" ..." if len(job.weights.missing) > 3 else "")
     if fetch := command(job.card, job.weights.missing):
         return WeightsRefused(f"{job.card.name} is not on this machine ({names})", f"fetch it: {fetch}")
+    if sources := ", ".join(sorted({part.source for part in job.card.components if part.source})):
+        said = f"{job.card.name} is in several repositories ({sources}), which vidgen does not fetch together"
+        return WeightsRefused(said, "put each component into a sub-folder of its name, and give --model ./that-folder")
     return WeightsRefused(f"{job.weights.folder} is not complete ({names})", "fetch those files again")

@@ -2,16 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vidgen.core.card import Component, ModelCard
+from vidgen.core.headers import header
 from vidgen.core.plan import Weights
 
 INDEX = "*.safetensors.index.json"
 SHARD = re.compile(r"[^/\\\0]+\.safetensors")
-LONGEST_HEADER = 100_000_000
-"""Bytes: what the format itself allows."""
+WEIGHTLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("Tokenizer", "TokenizerFast"): ("tokenizer.json", "spiece.model", "vocab.json"),
+    ("Scheduler",): ("scheduler_config.json",),
+    ("Processor", "Extractor"): ("preprocessor_config.json",),
+}
+"""How classes without weights are called, and the files of which one is there."""
 
 
 def find(card: ModelCard) -> Weights:
@@ -54,14 +59,11 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
 
 def _missing(component: Component, folder: Path) -> Iterator[str]:
     place = folder / component.name
-    if component.kind.endswith(("Tokenizer", "TokenizerFast")):
-        if not any((place / name).is_file() for name in ("tokenizer.json", "spiece.model")):
-            yield f"{component.name}/tokenizer.json"
-        return
-    if component.kind.endswith("Scheduler"):
-        if not (place / "scheduler_config.json").is_file():
-            yield f"{component.name}/scheduler_config.json"
-        return
+    for ends, names in WEIGHTLESS.items():
+        if component.kind.endswith(ends):
+            if not any((place / name).is_file() for name in names):
+                yield f"{component.name}/{names[0]}"
+            return
     if not (place / "config.json").is_file():
         yield f"{component.name}/config.json"
     yield from _missing_shards(component, place)
@@ -85,13 +87,10 @@ def _damaged(component: Component, place: Path) -> Iterator[str]:
 def _whole(path: Path) -> bool:
     """Whether a file of tensors is as long as its header says; its contents are checked when they are loaded."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, LONGEST_HEADER)))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return path.stat().st_size == 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        header(path)
+    except (OSError, ValueError):
         return False
+    return True
 
 
 def _tensors(place: Path) -> list[Path]:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import history, hub, probe, tokens
-from vidgen.catalog import cards, presets, settings
+from vidgen import adapters, history, hub, probe, tokens
+from vidgen.catalog import cards, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
-from vidgen.core.errors import DoesNotFit, InputRefused, UsageRefused
+from vidgen.core.errors import DoesNotFit, InputRefused, UsageRefused, WeightsRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
@@ -71,7 +71,8 @@ def prepare(
         fresh_seed=secrets.randbelow(2**32),
     )
     manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
-    jobs = [taught(replace(job, fallback=fallback, **manners)) for job in _decided(brief)]
+    manners |= {"fallback": fallback, "skip_existing": skip_existing}
+    jobs = [taught(replace(job, **manners)) for job in _decided(brief)]
     chosen = any("output" in layer for layer in brief.layers.values())
     ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
     return [_found(job, brief) for job in ready]
@@ -138,7 +139,7 @@ def decided(brief: Brief, card: ModelCard) -> Iterator[Job]:
     canvas, adjustments = check(requests[0], card)
     weights = hub.find(card)
     notes = [*adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
-    notes += _unknown(requests[0], card, weights)
+    notes += [*_unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
     plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
     for request in requests:
         yield Job(
@@ -202,18 +203,35 @@ def _looked_at(request: Request) -> Iterator[str]:
             raise InputRefused(f"LoRA {lora.path} is not there", "check the path")
 
 
+def _worn(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
+    """A sentence for each LoRA of which this model has but a part; refused (exit 4) when it is another model's."""
+    for lora in request.loras:
+        worn = adapters.adapter(lora)
+        makers, own = loras.makers(worn.layers), loras.kinds().get(card.family)
+        if own and makers and card.family not in makers:
+            named = " or ".join(maker.title for maker in makers.values())
+            video = "" if any(maker.video for maker in makers.values()) else ", which makes no videos"
+            said = f"LoRA {lora.path} looks like one for {named}{video}; {card.name} is of the family {own.title}"
+            raise WeightsRefused(said, f"use a LoRA that was made for {own.title}")
+        if note := adapters.fitting(worn, card, weights):
+            yield note
+
+
 def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
     """A sentence that shows what the model would not read; refused when the request is strict."""
     if weights.folder is None:
         return
-    for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)):
-        counted = tokens.count(text, weights.folder / "tokenizer", limit=card.tokens)
-        if counted is None or not counted.cut:
-            continue
-        said = f"the {name} has {counted.tokens} tokens and {card.name} reads {card.tokens}; cut off: {counted.cut!r}"
-        if request.strict:
-            raise UsageRefused(said, f"shorten the {name}")
-        yield said
+    for reader in card.components:
+        limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
+        for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)) if limit else ():
+            counted = tokens.count(text, weights.folder / reader.name, limit=limit, marks=reader.marks)
+            if counted is None or not counted.cut:
+                continue
+            who = card.name if reader.name == "tokenizer" else f"the {reader.name} of {card.name}"
+            said = f"the {name} has {counted.tokens} tokens and {who} reads {limit}; cut off: {counted.cut!r}"
+            if request.strict:
+                raise UsageRefused(said, f"shorten the {name}")
+            yield said
 
 
 def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:

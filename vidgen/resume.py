@@ -34,6 +34,7 @@ def resume(
     """
     found = asked.read(_home(Path(folder)))
     _ready(found, decode=decode)
+    asked.same_loras(found)
     card = _card(found, model)
     brief = Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
@@ -64,6 +65,9 @@ def _literal(path: Path) -> str:
 def _ready(found: asked.Asked, *, decode: bool) -> None:
     if decode and not artefacts.has(found.folder, artefacts.LATENTS):
         raise InputRefused(f"{found.folder} holds no finished latents", "go on with it first: vidgen resume")
+    if decode and not artefacts.sound(found.folder, artefacts.LATENTS):
+        said = f"the latents in {found.folder} are damaged"
+        raise InputRefused(said, f"make them again: vidgen resume {found.folder}")
     if not artefacts.standing(found.folder, 0):
         raise InputRefused(f"{found.folder} holds nothing to go on from", "give the first command again")
 

@@ -1,7 +1,7 @@
 """How many tokens a prompt has, which words would be cut off, which are unknown. Knows tokenizer files, not models."""
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""What CLIP takes for a word, from its published tokenizer."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:
-    """A prompt's tokens, the end mark included, and the text beyond the model's limit."""
+    """A prompt's tokens, the tokenizer's own marks included, and the text beyond the model's limit."""
 
     tokens: int
     cut: str = ""
 
 
-def count(text: str, folder: Path, *, limit: int) -> Count | None:
-    """Count `text` with the tokenizer in `folder`; None when there is no tokenizer, WeightsRefused for a broken one."""
-    for name, counted in (("tokenizer.json", _count_fast), ("spiece.model", _count_sentencepiece)):
+def count(text: str, folder: Path, *, limit: int, marks: bool = True) -> Count | None:
+    """Count `text` with the tokenizer in `folder`; None when there is no tokenizer, WeightsRefused for a broken one.
+
+    Not `marks`: the text is read within others, so that the marks at its ends take none of its places.
+    """
+    for name, counted in COUNTERS.items():
         if (folder / name).is_file():
-            return _read(folder / name, partial(counted, text, limit=limit))
+            return _read(folder / name, partial(counted, text, limit=limit, marks=marks))
     return None
 
 
@@ -63,16 +70,19 @@ def _words(text: str) -> Iterator[str]:
     yield from filter(None, (word.strip("'’") for word in apart.split()))
 
 
-def _count_fast(text: str, file: Path, *, limit: int) -> Count:
-    tokenizer = _fast(file)
-    encoding = tokenizer.encode(text)
-    total, marks = len(encoding.ids), sum(encoding.special_tokens_mask)
+def _count_fast(text: str, file: Path, *, limit: int, marks: bool) -> Count:
+    return _counted(_fast(file), text, limit, marks)
+
+
+def _counted(tokenizer: "Tokenizer", text: str, limit: int, marks: bool) -> Count:
+    encoding = tokenizer.encode(text, add_special_tokens=marks)
+    total, taken = len(encoding.ids), sum(encoding.special_tokens_mask)
     if total <= limit:
         return Count(tokens=total)
     begins = [
         begin for (begin, _), mark in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not mark
     ]
-    return Count(tokens=total, cut=text[begins[limit - marks] :].strip())
+    return Count(tokens=total, cut=text[begins[limit - taken] :].strip())
 
 
 def _fast(file: Path) -> "Tokenizer":
@@ -85,12 +95,35 @@ def _fast(file: Path) -> "Tokenizer":
     return tokenizer
 
 
-def _count_sentencepiece(text: str, file: Path, *, limit: int) -> Count:
+def _count_clip(text: str, file: Path, *, limit: int, marks: bool) -> Count:
+    """CLIP's tokenizer in its older form: vocab.json, and merges.txt beside it."""
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import BPE
+
+    model = BPE.from_file(str(file), str(file.with_name("merges.txt")), end_of_word_suffix="</w>", unk_token=END)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    ends = [(mark, tokenizer.token_to_id(mark)) for mark in (BEGIN, END)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=ends)
+    return _counted(tokenizer, text, limit, marks)
+
+
+def _count_sentencepiece(text: str, file: Path, *, limit: int, marks: bool) -> Count:
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_file=str(file))
     pieces = processor.encode(text, return_type="proto").pieces
-    total = len(pieces) + 1
+    total, kept = len(pieces) + marks, limit - marks
     if total <= limit:
         return Count(tokens=total)
-    return Count(tokens=total, cut=text.encode()[pieces[limit - 1].begin :].decode(errors="ignore").strip())
+    return Count(tokens=total, cut=text.encode()[pieces[kept].begin :].decode(errors="ignore").strip())
+
+
+COUNTERS: Mapping[str, Callable[..., Count]] = {
+    "tokenizer.json": _count_fast,
+    "spiece.model": _count_sentencepiece,
+    "vocab.json": _count_clip,
+}
+"""The file that a tokenizer is in, and what counts with it; the first that is there is believed."""

@@ -11,7 +11,6 @@ import torch
 from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
-from vidgen.backends import ltx
 from vidgen.backends.port import Backend, Step, Tensors
 from vidgen.backends.quiet import quickly
 from vidgen.core.plan import Job, Precision
@@ -29,7 +28,7 @@ def split(
 ) -> np.ndarray[Any, Any]:
     """The frames, each verb by a backend of its own and each artefact through a file."""
     with _fresh(job) as backend:
-        conditioning = through_disk(backend.encode([job])[0])
+        conditioning = through_disk(backend.encode([job], lambda _: pictures)[0])
     with _fresh(job) as backend:
         latents = through_disk(backend.denoise(job, conditioning, pictures, step))
     with _fresh(job) as backend:
@@ -38,7 +37,7 @@ def split(
 
 def straight(backend: Backend, job: Job, pictures: Sequence[Image] = ()) -> np.ndarray[Any, Any]:
     """The frames, all by one backend."""
-    conditioning = backend.encode([job])[0]
+    conditioning = backend.encode([job], lambda _: pictures)[0]
     latents = backend.denoise(job, conditioning, pictures, lambda done, total, state=None: None)
     return np.stack(list(backend.decode(job, latents).frames))
 
@@ -104,7 +103,7 @@ def _own(job: Job, name: str, pictures: Sequence[Image]) -> dict[str, Any]:
 
 class _fresh:  # noqa: N801 - reads as `with _fresh(job) as backend`
     def __init__(self, job: Job) -> None:
-        self._backend: Backend = ltx.open(job)
+        self._backend: Backend = import_module(f"vidgen.backends.{job.card.family}").open(job)
 
     def __enter__(self) -> Backend:
         return self._backend

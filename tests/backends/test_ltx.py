@@ -1,7 +1,5 @@
 """LTX, split into verbs, draws what one call of the Diffusers pipeline draws, and says no where that would lie."""
 
-import inspect
-from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -125,44 +123,6 @@ def test_a_batch_is_encoded_as_its_clips_are(twin: Path) -> None:
         assert alone.keys() == tensors.keys()
         assert all(torch.equal(alone[name], tensors[name]) for name in alone)
     assert set(together[2]) == {"prompt_embeds", "prompt_attention_mask"}
-
-
-@pytest.mark.parametrize(("mode", "pictures"), [(Mode.T2V, 0), (Mode.I2V, 1), (Mode.KEYFRAME, 1)])
-def test_every_argument_is_said(twin: Path, mode: Mode, pictures: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when Diffusers grows an argument with a default: say it, or write here why not."""
-    job = twins.job(twins.card(twin), mode)
-    kind = type(films.pipeline(twin, job.card.ways[mode].pipeline, Precision.FP32))
-    said = {verb: _recorded(monkeypatch, kind, verb, Stopped("stop", "")) for verb in ("encode_prompt", "__call__")}
-    backend = ltx.open(job)
-    conditioning = dict.fromkeys(
-        (
-            "prompt_embeds",
-            "prompt_attention_mask",
-            "negative_prompt_embeds",
-            "negative_prompt_attention_mask",
-        ),
-        torch.zeros(1),
-    )
-    with pytest.raises(Stopped):
-        backend.encode([job])
-    with pytest.raises(Stopped):
-        backend.denoise(job, conditioning, [twins.picture(64, 32)] * pictures, lambda done, total, state=None: None)
-    for wanted, given in said.values():
-        assert set(wanted) - {"self"} == set(given)
-
-
-def _recorded(
-    monkeypatch: pytest.MonkeyPatch, kind: Any, verb: str, end: Exception
-) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    given: dict[str, Any] = {}
-
-    def record(self: Any, **arguments: Any) -> None:
-        given.update(arguments)
-        raise end
-
-    wanted = inspect.signature(getattr(kind, verb)).parameters
-    monkeypatch.setattr(kind, verb, record)
-    return wanted, given
 
 
 def test_stopping_stops_at_once(twin: Path) -> None:

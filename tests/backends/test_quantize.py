@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests import twins
-from vidgen.backends import ltx, pipes, quantize
+from vidgen.backends import ltx, pipes, quantize, store
 from vidgen.catalog import cards
 from vidgen.core.plan import Job, Placement, Precision, Rung
 from vidgen.core.request import Lora
@@ -106,10 +106,10 @@ def test_other_files_or_another_scheme_are_never_taken_for_what_was_kept(tmp_pat
     folder = tmp_path / "vae"
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(b"one")
-    marks = {quantize._key(folder, precision) for precision in QUANTIZED}
+    marks = {store.place(folder, precision) for precision in QUANTIZED}
     time.sleep(0.01)
     (folder / "a.safetensors").write_bytes(b"two")
-    marks |= {quantize._key(folder, precision) for precision in QUANTIZED}
+    marks |= {store.place(folder, precision) for precision in QUANTIZED}
     assert len(marks) == 4
 
 
@@ -144,3 +144,19 @@ def test_a_lora_is_worn_over_quantized_weights() -> None:
     worn = {each: film(pocket(each, loras=lora)) for each in (Precision.BF16, Precision.INT8)}
     assert psnr(worn[Precision.BF16], worn[Precision.INT8]) > 30
     assert psnr(worn[Precision.INT8], film(pocket(Precision.INT8))) < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("transformer_blocks.0.attn.to_q", True),
+        ("encoder.block.1.layer.0.SelfAttention.q", True),
+        ("transformer_blocks.0.norm1.linear", False),
+        ("single_transformer_blocks.7.norm.linear", False),
+        ("transformer_blocks.0.norm1_context.linear", False),
+        ("time_embed.linear_1", False),
+        ("proj_out", False),
+    ],
+)
+def test_only_blocks_are_quantized_and_what_modulates_their_norms_is_not(name: str, taken: bool) -> None:
+    assert quantize.in_blocks(torch.nn.Linear(2, 2), name) is taken

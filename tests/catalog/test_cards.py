@@ -138,6 +138,8 @@ def test_settings_of_a_family_are_kept_as_they_are() -> None:
         ("size = 32", "size = 32\nframe = 4", ("sketch.toml [grid]: unknown key 'frame'; did you mean frames?",)),
         ("frames = 8", "", ("sketch.toml [grid]: frames is missing",)),
         ("parameters = 5", "params = 5", ("[components.vae]: unknown key 'params'; did you mean parameters?",)),
+        ("parameters = 5", 'half = "fp8"', ("[components.vae]: no format of 16 bits is called fp8", "bf16 or fp16")),
+        ("parameters = 5", "marks = 3", ("[components.vae]: marks = 3", "type bool")),
         ('kind = "AutoencoderKLLTXVideo"', "", ("sketch.toml [components.vae]: kind is missing",)),
         ("[ways.t2v]", "[ways.t3v]", ("no mode is called t3v", "t2v, i2v, keyframe")),
         ('decode = ["vae"]', "decode = [1]", ("decode is not a list of strings",)),

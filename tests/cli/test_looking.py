@@ -81,7 +81,7 @@ def test_a_plan_for_a_machine_that_one_does_not_have(memory: list[str], rung: st
 
 def test_a_plan_for_a_machine_that_is_too_small_says_what_it_would_take(vidgen: ANSWER) -> None:
     answer = vidgen(*PLANNED, "--vram", "5")
-    assert (answer.code, "int8, one phase at a time, decoding in tiles: needs" in answer.err) == (5, True)
+    assert (answer.code, "int8, one phase at a time, decoding in tiles of 512: needs" in answer.err) == (5, True)
     for wrong in ("-1", "nan", "1e9"):
         answer = vidgen(*PLANNED, f"--vram={wrong}")
         assert (answer.code, "is no size of a memory" in answer.err) == (2, True)
@@ -162,3 +162,27 @@ def test_each_command_has_two_examples(vidgen: ANSWER) -> None:
         counts[command] = counts.get(command, 0) + 1
     assert counts
     assert set(counts.values()) == {2}
+
+
+def test_a_model_is_recommended_for_what_is_wanted_on_a_machine_that_one_does_not_have(vidgen: ANSWER) -> None:
+    small = json.loads(vidgen("models", "recommend", "--vram", "12", "--json").out)["recommended"]
+    large = json.loads(vidgen("models", "recommend", "--vram", "80", "--json").out)["recommended"]
+    assert small[0]["name"].startswith("ltx-video-2b")
+    assert large[0]["name"] == json.loads(vidgen("models", "--json").out)["models"][0]["name"]
+    assert [one["fits"] for one in small] == sorted((one["fits"] for one in small), reverse=True)
+    assert all(one["peak_gib"] <= 12 for one in small if one["fits"])
+    assert all("GiB are free" in one["reasons"][0] for one in small if not one["fits"])
+
+
+def test_fast_models_come_first_when_speed_is_wanted(vidgen: ANSWER) -> None:
+    found = json.loads(vidgen("models", "recommend", "--vram", "80", "--want", "fast", "--json").out)["recommended"]
+    steps = {one["name"]: one["reasons"][1] for one in found}
+    assert steps[found[0]["name"]] == "8 steps, no guidance" or "2b" in found[0]["name"]
+    assert [one["name"] for one in found] != sorted(steps)
+
+
+def test_a_recommendation_says_what_to_type_next(vidgen: ANSWER) -> None:
+    lines = vidgen("models", "recommend", "--vram", "12", "--mode", "i2v").out.splitlines()
+    assert lines[0].startswith("1. ")
+    assert any(line.strip().endswith(f"vidgen download {lines[0].split()[1].rstrip(':')}") for line in lines[1:5])
+    assert vidgen("models", "recommend", "--vram", "12", "--want", "hats").code == 2

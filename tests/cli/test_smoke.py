@@ -1,6 +1,9 @@
 """vidgen smoke through the door: its table, its report and its exit codes. See tests/test_ci.py for the cold start."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -53,6 +56,39 @@ def test_a_report_that_cannot_be_written_is_refused_first(vidgen: ANSWER, monkey
     monkeypatch.setattr("vidgen.smoke.exam.run", _never)
     answer = vidgen("smoke", "--junit", "gone/smoke.xml")
     assert (answer.code, answer.out, "cannot write gone/smoke.xml" in answer.err) == (6, "", True)
+
+
+FULL = """
+import resource, sys
+from vidgen.cli.app import start
+import vidgen.smoke.exam
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.exit(start(sys.argv[2:]))
+"""
+"""A disk on which no file can grow beyond a few bytes."""
+
+
+@pytest.mark.parametrize(
+    ("words", "room", "said"),
+    [
+        (["--family", "ltx"], 100, "cannot write a tiny model in "),
+        (["--family", "ltx"], 20000, "cannot write a tiny model in "),
+        ([], 50, "cannot write a picture in "),
+    ],
+)
+def test_a_disk_without_room_for_what_is_shown_to_the_model_ends_with_6(
+    words: list[str], room: int, said: str, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-B", "-c", FULL, str(room), "smoke", *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(scratch)}, check=False
+    )
+    assert (done.returncode, done.stdout) == (6, ""), done.stderr
+    assert done.stderr.startswith(f"vidgen: {said}{scratch}")
+    assert "make room" in done.stderr
+    assert list(scratch.iterdir()) == []
 
 
 def _never(*words: object) -> None:

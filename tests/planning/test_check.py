@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from tests.values import CARD, DISTILLED, request, says
-from vidgen.core.card import Grid, ModelCard
+from vidgen.core.card import Grid, Guidance, ModelCard, Schedule
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Keyframe, Lora, Mode
 from vidgen.planning.check import check, draw
 
 GRIDS = [Grid(size=size, frames=frames) for size in (8, 16, 32, 64) for frames in (1, 4, 8)]
+EMBEDDED = replace(CARD, schedule=Schedule(guidance=Guidance.EMBEDDED))
 TEXT_ONLY = replace(CARD, ways={Mode.T2V: CARD.ways[Mode.T2V]})
 
 
@@ -60,6 +61,10 @@ def test_a_cards_own_negative_prompt_is_nothing_to_talk_about() -> None:
     assert check(request(negative="blur", guidance_scale=1.0), card)[1] == ()
 
 
+def test_a_model_of_embedded_guidance_reads_a_negative_prompt_by_true_cfg() -> None:
+    assert check(request(negative="blur", guidance_scale=1.0, true_cfg_scale=4.0), EMBEDDED)[1] == ()
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -87,6 +92,8 @@ def test_what_a_model_can_do_is_let_through(changed: dict[str, Any]) -> None:
         (CARD, {"prompt": "a\ud800b"}, "the prompt is not valid UTF-8", "--prompt-file"),
         (CARD, {"negative": "\udfff"}, "the negative prompt is not valid UTF-8", "UTF-8"),
         (replace(CARD, negative=False), {"negative": "x"}, "sketch takes no negative prompt", "say in the prompt"),
+        (EMBEDDED, {"negative": "x"}, "embedded and reads no negative prompt", "add --true-cfg-scale 4"),
+        (CARD, {"true_cfg_scale": 4.0}, "sketch has no true CFG scale", "drop --true-cfg-scale"),
         (DISTILLED, {"steps": 20, "guidance_scale": 1.0}, "distilled to 4 steps; 20 would", "drop --steps"),
         (DISTILLED, {"steps": 4, "guidance_scale": 3.0}, "guidance scale is 1, not 3", "drop --guidance-scale"),
         (CARD, {"mode": Mode.I2V}, "i2v needs a picture", "--at 0:first.png"),

@@ -1,10 +1,12 @@
 """Memory: the numbers of a plan, against sums done by hand and against what is published."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.values import CARD, NOTHING, request
 from vidgen.catalog import cards
-from vidgen.core.card import Phase
+from vidgen.core.card import Guidance, Phase, Schedule
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
 from vidgen.core.request import Mode, Request
 from vidgen.planning.check import draw
@@ -79,6 +81,31 @@ def test_denoising_takes_the_cards_kib_for_each_token_and_pass(
     changed: dict[str, float], tokens: int, passes: int
 ) -> None:
     assert planned(BF16_PHASE, request(**changed))[Phase.DENOISE].work_gib == tokens * 64 * passes / 2**20
+
+
+def test_guidance_that_is_embedded_takes_one_pass_at_any_scale() -> None:
+    card = replace(CARD, schedule=Schedule(guidance=Guidance.EMBEDDED))
+    wanted = request(guidance_scale=6.0)
+    found = phases(wanted, card, Canvas(width=64, height=64, frames=17), NOTHING, BF16_PHASE)
+    assert {plan.phase: plan.work_gib for plan in found}[Phase.DENOISE] == 3 * 2 * 2 * 64 / 2**20
+
+
+@pytest.mark.parametrize("frames", [17, 33, 1025])
+def test_a_clip_that_is_drawn_piece_by_piece_takes_what_one_piece_takes(frames: int) -> None:
+    card = replace(CARD, cost=replace(CARD.cost, frames=17))
+    plans = []
+    for length in (17, frames):
+        wanted = request(frames=length)
+        plans.append(phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE))
+    assert plans[0] == plans[1]
+
+
+def test_a_decoder_that_takes_some_frames_at_a_time_is_counted_by_those() -> None:
+    card = replace(CARD, cost=replace(CARD.cost, decoded=17))
+    wanted = request(width=1024, height=1024, frames=129)
+    found = {plan.phase: plan for plan in phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE)}
+    assert found[Phase.DECODE].work_gib == 1024 * 1024 * 17 * 100 / 2**30
+    assert found[Phase.DENOISE] == planned(BF16_PHASE, wanted)[Phase.DENOISE]
 
 
 def test_decoding_takes_the_cards_bytes_for_each_pixel_of_the_canvas() -> None:

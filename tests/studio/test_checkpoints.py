@@ -66,6 +66,8 @@ def test_what_is_no_artefact_is_as_good_as_absent(content: bytes) -> None:
 def test_every_byte_that_is_missing_is_missed() -> None:
     artefacts.save(Path(), "checkpoint", {"step": torch.tensor(7), "latents": torch.ones(3)})
     assert artefacts.standing(Path(), 9) == "step 7 of 9"
+    artefacts.save(Path(), "checkpoint", {"step": torch.tensor(7), "steps": torch.tensor(300)})
+    assert artefacts.standing(Path(), 9) == "step 7 of 300"
     whole = Path("checkpoint.safetensors").read_bytes()
     for length in range(len(whole)):
         Path("checkpoint.safetensors").write_bytes(whole[:length])

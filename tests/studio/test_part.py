@@ -40,6 +40,7 @@ OTHER: Mapping[str, Any] = {
     "fps": Fraction(24000, 1001),
     "steps": 21,
     "guidance_scale": 3.5,
+    "true_cfg_scale": 4.0,
     "seed": 8,
     "loras": (Lora(path=Path("a.safetensors")),),
     "fit": Fit.PAD,

@@ -9,7 +9,7 @@ import torch
 
 from vidgen.backends import onward, pipes, pixels, quiet
 from vidgen.backends.pipes import Kind, Parts
-from vidgen.backends.port import Film, Step, Tensors
+from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import Phase
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Job
@@ -87,7 +87,7 @@ class Ltx:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def encode(self, jobs: Sequence[Job]) -> list[Tensors]:
+    def encode(self, jobs: Sequence[Job], look: "Look | None" = None) -> list[Tensors]:
         """Embeddings and masks of each prompt, and of the negative prompt where guidance uses one."""
         embedded: dict[tuple[str, int], Mapping[str, torch.Tensor]] = {}
         return [self._conditioning(job, embedded) for job in jobs]

@@ -4,7 +4,7 @@ To go on, the pipeline walks its whole schedule again with its transformer aslee
 that was kept. So it draws its noise, encodes its pictures and counts its scheduler as ever; why: docs/decisions/0009.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
@@ -18,6 +18,8 @@ from vidgen.core.plan import Job
 Callback: TypeAlias = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 """What Diffusers calls after each step, with the pipeline, the index, the timestep and the tensors asked for."""
 
+Dream: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
 BAND = 30.0
 """Latents are normalised: noise has a size of 1, finished latents of about 1. Thirty times that is no picture."""
 
@@ -26,33 +28,88 @@ STRONG = 15.0
 
 
 @contextmanager
-def stepping(job: Job, pipe: Any, generator: torch.Generator, step: Step, since: Tensors | None) -> Iterator[Callback]:
+def stepping(
+    job: Job,
+    pipe: Any,
+    generator: torch.Generator,
+    step: Step,
+    since: Tensors | None,
+    *,
+    dreamt: Dream = lambda taken: taken,
+    pieces: int = 1,
+) -> Iterator[Callback]:
     """While it lasts, the callback that it gives carries `pipe` from `since`, if there is one, to the end.
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
-    `latents`, the `generator`'s state and the number of the `step`. A scheduler that remembers more than its own
-    place between steps would have to put that in too.
+    `latents`, the `generator`'s state, the number of the `step` and of all `steps`. A scheduler that remembers more
+    than its own place between steps would have to put that in too. `dreamt`: what the sleeping transformer gives for
+    what it takes, where that is of another shape. `pieces`: how many times the pipeline walks its schedule, a piece of
+    the clip each time; the steps count on, and the state has the pieces that are `finished`.
     """
-    kept = int(since["step"]) if since else 0
     with ExitStack() as asleep:
-        if kept:
-            asleep.enter_context(_asleep(pipe.transformer))
+        if since:
+            asleep.enter_context(_asleep(pipe.transformer, dreamt))
+        yield _Walk(job, generator, step, since, pieces, asleep.close)
 
-        def after(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            done, total, latents = index + 1, pipe.num_timesteps, tensors["latents"]
-            if since and done <= kept:
-                _fits(since, kept, latents, total)
-                if done < kept:
-                    return {}
-                asleep.close()
-                generator.set_state(since["generator"])
-                # laid out in memory as the pipeline's own: other strides would be rounded otherwise
-                return {"latents": torch.empty_like(latents).copy_(since["latents"])}
-            watched(job, latents, f"after step {done} of {total}")
-            step(done, total, lambda: _state(done, latents, generator))
-            return {}
 
-        yield after
+class _Walk:
+    """The callback of one run: what was done already is handed over, what is new is looked at and told."""
+
+    def __init__(
+        self,
+        job: Job,
+        generator: torch.Generator,
+        step: Step,
+        since: Tensors | None,
+        pieces: int,
+        wake: Callable[[], None],
+    ) -> None:
+        self._job, self._generator, self._step, self._wake = job, generator, step, wake
+        self._since, self._kept = since or {}, int(since["step"]) if since else 0
+        self._pieces, self._finished, self._done = pieces, list[torch.Tensor](), 0
+
+    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        latents, total, at_end = tensors["latents"], pipe.num_timesteps * self._pieces, index + 1 == pipe.num_timesteps
+        self._done += 1
+        if self._done <= self._kept:
+            _fits(self._since, self._kept, latents, total)
+            latents = self._again(latents, at_end=at_end)
+        else:
+            self._tell(self._done, total, latents)
+        if at_end and self._pieces > 1:
+            self._finished.append(latents)
+        return {"latents": latents}
+
+    def _again(self, latents: torch.Tensor, *, at_end: bool) -> torch.Tensor:
+        """The latents of a step that was done: those that were kept, at the kept step and at the end of a piece."""
+        if self._done == self._kept:
+            self._wake()
+            self._generator.set_state(self._since["generator"])
+            kept = self._since["latents"]
+        elif at_end:
+            kept = self._since["finished"][len(self._finished)]
+        else:
+            return latents
+        # laid out in memory as the pipeline's own: other strides would be rounded otherwise
+        return torch.empty_like(latents).copy_(kept)
+
+    def _tell(self, done: int, total: int, latents: torch.Tensor) -> None:
+        watched(self._job, latents, f"after step {done} of {total}")
+        self._step(done, total, lambda: _state(done, total, latents, self._generator, self._finished))
+
+
+class Last:
+    """A callback that keeps the latents of the last step: a pipeline may give back less than it drew."""
+
+    def __init__(self, after: Callback) -> None:
+        self._after = after
+        self.latents = torch.empty(0)
+
+    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        """What `after` says; called by Diffusers after each step."""
+        said = self._after(pipe, index, timestep, tensors)
+        self.latents = said.get("latents", tensors["latents"])
+        return said
 
 
 def watched(job: Job, latents: torch.Tensor, where: str) -> None:
@@ -76,8 +133,12 @@ def _likely(job: Job) -> str:
     return "try another seed; if it stays, the weights are damaged: download them again"
 
 
-def _state(done: int, latents: torch.Tensor, generator: torch.Generator) -> Tensors:
-    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), "step": torch.tensor(done)})
+def _state(
+    done: int, total: int, latents: torch.Tensor, generator: torch.Generator, finished: Sequence[torch.Tensor]
+) -> Tensors:
+    steps = {"step": torch.tensor(done), "steps": torch.tensor(total)}
+    pieces = {"finished": torch.stack(list(finished))} if finished else {}
+    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), **steps, **pieces})
 
 
 def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
@@ -92,10 +153,10 @@ def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
 
 
 @contextmanager
-def _asleep(transformer: Any) -> Iterator[None]:
+def _asleep(transformer: Any, dreamt: Dream) -> Iterator[None]:
     """While it lasts, `transformer` gives back what it is given, in no time; what others did to its `forward` stays."""
     before = vars(transformer).get("forward")
-    transformer.forward = lambda hidden_states, **words: (hidden_states,)
+    transformer.forward = lambda hidden_states, **words: (dreamt(hidden_states),)
     try:
         yield
     finally:

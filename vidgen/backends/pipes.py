@@ -11,39 +11,37 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from vidgen.backends import quantize, quiet
+from vidgen.backends import fit, quantize, quiet
+from vidgen.backends.fit import UNREADABLE, Report, first_line
+from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
 from vidgen.core.errors import WeightsRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision
-from vidgen.core.request import Lora
 
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 """What is computed in."""
 
-UNREADABLE = (
-    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError),
-    *(SafetensorError, StrictDataclassError),
-)
-"""What Diffusers and Transformers raise on files that are absent, truncated or of another model."""
-
-Reader: TypeAlias = Callable[[Any, Path, torch.dtype], tuple[Any, Mapping[str, Any]]]
+Reader: TypeAlias = Callable[[Any, Path, torch.dtype], tuple[Any, Report]]
 """Reads a folder as a class: the object, and which keys were missing, unexpected or of another shape."""
 
 
-def model(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
-    """Reads a model of Diffusers."""
+def model(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
+    """Reads a model of Diffusers, or only its headers when those do not fit."""
+    if fit.faulty(report := _compared(lambda: fit.of_model(_on_meta(kind, folder), folder))):
+        return None, report
     loaded, report = kind.from_pretrained(
         folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
     return loaded, report
 
 
-def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
-    """Reads a model of Transformers."""
+def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
+    """Reads a model of Transformers, or only its headers when those do not fit."""
+    if fit.faulty(report := _compared(lambda: fit.of_encoder(kind, folder))):
+        return None, report
     loaded, report = kind.from_pretrained(
         folder,
         dtype=dtype,
@@ -55,14 +53,14 @@ def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[s
     return loaded, report
 
 
-def tokenizer(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+def tokenizer(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
     """Reads a tokenizer. Transformers would make up an empty one where the vocabulary is missing."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model", "vocab.json")):
         raise FileNotFoundError(f"{folder / 'tokenizer.json'} is missing")
     return light(kind, folder, dtype)
 
 
-def light(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Mapping[str, Any]]:
+def light(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
     """Reads what has no weights, a scheduler."""
     return kind.from_pretrained(folder, local_files_only=True), {}
 
@@ -77,14 +75,28 @@ def bare_encoder(kind: Any, folder: Path) -> Any:
     return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
 
 
+def _compared(compare: Callable[[], Report]) -> Report:
+    """What the headers show; nothing when they cannot be compared, and then loading shows what is wrong."""
+    try:
+        return compare()
+    except UNREADABLE:
+        return {}
+
+
+def _on_meta(kind: Any, folder: Path) -> Any:
+    with torch.device("meta"):
+        return bare(kind, folder)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """A class that we load: its module, how it is read and made bare, and the file in which its folder names it."""
+    """A class that we load, or another `instead`: its module, how it is read and made bare, the file that names it."""
 
     module: str
     read: Reader
     bare: Callable[[Any, Path], Any] = bare
     card: str = "config.json"
+    instead: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -126,7 +138,7 @@ class Parts:
     def skeleton(self, name: str) -> Any:
         """The component called `name` without its weights: they take no memory and no time."""
         kind, folder = self._kind(name), self._folder / name
-        known = quiet.found(kind.module, self._card.component(name).kind)
+        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         try:
             with quiet.hushed(), torch.device("meta"):
                 return kind.bare(known, folder)
@@ -160,16 +172,17 @@ class Parts:
 
     def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
-        known = quiet.found(kind.module, wanted)
+        known = quiet.found(kind.module, kind.instead or wanted)
+        fp16 = self.dtype is torch.bfloat16 and self._card.component(name).half == "fp16"
         _same_class(name, folder / kind.card, wanted)
         try:
             with quiet.quickly():
-                part, report = kind.read(known, folder, self.dtype)
+                part, report = kind.read(known, folder, torch.float16 if fp16 else self.dtype)
         except UNREADABLE as error:
             if exhausted(error):
                 raise
             raise _refused(name, folder, kind, error) from error
-        _same_keys(name, folder, report)
+        fit.refuse(name, folder, report)
         return part
 
     def _drop(self, names: Sequence[str]) -> None:
@@ -193,18 +206,6 @@ def _same_class(name: str, card: Path, wanted: str) -> None:
         )
 
 
-def _same_keys(name: str, folder: Path, report: Mapping[str, Any]) -> None:
-    """Refuse weights that are not exactly those that the class expects: the rest would be random or ignored."""
-    for fault in ("missing", "unexpected", "mismatched"):
-        keys = sorted(str(key) for key in report.get(f"{fault}_keys", ()))
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            raise WeightsRefused(
-                f"{name} in {folder} does not fit its class: {fault} {', '.join(keys[:3])}{more}",
-                "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
-            )
-
-
 def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRefused:
     """The refusal that names the file at fault, which the libraries' own messages often get wrong."""
     for file in _wanted_files(folder, kind):
@@ -216,11 +217,11 @@ def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRe
             _peek(file)
         except UNREADABLE as fault:
             return WeightsRefused(
-                f"{name} cannot be loaded: {file} is damaged ({_first_line(fault)})",
+                f"{name} cannot be loaded: {file} is damaged ({first_line(fault)})",
                 "if it was downloaded: vidgen download --repair MODEL",
             )
     return WeightsRefused(
-        f"{name} in {folder} cannot be loaded: {_first_line(error)}",
+        f"{name} in {folder} cannot be loaded: {first_line(error)}",
         "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
     )
 
@@ -245,54 +246,12 @@ def _peek(file: Path) -> None:
     json.loads(file.read_text(encoding="utf-8"))
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
-
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """While it lasts, noise that a model draws past its generator comes from `seed`; afterwards nothing has changed."""
     with quiet.hushed(), torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def wearing(pipe: Any, loras: Sequence[Lora]) -> Iterator[None]:
-    """While it lasts, the pipeline's transformer wears `loras`. Refuses a LoRA of another model (exit 4)."""
-    if not loras:
-        yield
-        return
-    quiet.bring_peft()
-    names = [f"lora{number}" for number in range(len(loras))]
-    try:
-        for name, lora in zip(names, loras, strict=True):
-            _put_on(pipe, name, lora)
-        pipe.set_adapters(names, [lora.weight for lora in loras])
-        yield
-    finally:
-        pipe.unload_lora_weights()
-
-
-def _put_on(pipe: Any, name: str, lora: Lora) -> None:
-    remedy = "use a .safetensors LoRA that was made for this model"
-    try:
-        with quiet.quickly():
-            pipe.load_lora_weights(
-                str(lora.path.parent),
-                weight_name=lora.path.name,
-                adapter_name=name,
-                local_files_only=True,
-                use_safetensors=True,
-                low_cpu_mem_usage=True,
-            )
-    except UNREADABLE as error:
-        if exhausted(error):
-            raise
-        raise WeightsRefused(f"LoRA {lora.path} cannot be loaded: {_first_line(error)}", remedy) from error
-    if name not in pipe.get_list_adapters().get("transformer", ()):
-        raise WeightsRefused(f"LoRA {lora.path} changes nothing in this model: no key of it fits", remedy)
 
 
 def on_disk(tensors: Mapping[str, torch.Tensor]) -> Tensors:

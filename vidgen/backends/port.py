@@ -25,6 +25,10 @@ State: TypeAlias = Callable[[], Tensors]
 """Gives, when it is called, all that `denoise` needs to go on from the step just done; the `step` is its number."""
 
 
+Look: TypeAlias = "Callable[[Job], Sequence[Image]]"
+"""Gives the pictures of a job as `denoise` gets them, to an encoder that sees them; they are read when it is called."""
+
+
 class Step(Protocol):
     """Called after each step with (done, total, state); it may raise to stop the work. No state: no going on."""
 
@@ -47,8 +51,8 @@ class Film:
 class Backend(Protocol):
     """One family at work. Each verb loads what its phase needs, by the plan, and nothing is decided here."""
 
-    def encode(self, jobs: Sequence[Job]) -> list[Tensors]:
-        """Embeddings for each job's prompt and negative prompt."""
+    def encode(self, jobs: Sequence[Job], look: Look) -> list[Tensors]:
+        """Embeddings for each job's prompt and negative prompt. An encoder that sees pictures gets them by `look`."""
 
     def denoise(
         self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step, since: Tensors | None = None

@@ -4,14 +4,10 @@ Embedders, modulation, norms and output layers stay as they were: they are small
 does the arithmetic, weights only, one scale a row; its import takes a second and a half, so it comes when it is needed.
 """
 
-import hashlib
 import importlib
-import json
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from vidgen.backends import quiet
+from vidgen.backends import quiet, store
 from vidgen.backends.lean import DYNAMO, HIDDEN
 from vidgen.core.plan import Precision
 
@@ -40,14 +36,6 @@ WITHIN = "part."
 Make: TypeAlias = Callable[[], torch.nn.Module]
 
 
-def store() -> Path:
-    """Where quantized components are kept: VIDGEN_CACHE, or the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    named = os.environ.get("VIDGEN_CACHE")
-    return (Path(named) if named else user_cache_path("vidgen")) / "quantized"
-
-
 def quantized(folder: Path, precision: Precision, read: Make, skeleton: Make) -> torch.nn.Module:
     """The component in `folder` at `precision`: as it was kept, or read, quantized and kept.
 
@@ -55,7 +43,7 @@ def quantized(folder: Path, precision: Precision, read: Make, skeleton: Make) ->
     for the same files, scheme and library; where the disk has no room for it, it is made again each time.
     """
     _bring_torchao()
-    kept = store() / f"{_key(folder, precision)}.safetensors"
+    kept = store.place(folder, precision)
     part = _taken(kept, skeleton)
     if part is None:
         part = read()
@@ -63,13 +51,18 @@ def quantized(folder: Path, precision: Precision, read: Make, skeleton: Make) ->
         torchao = importlib.import_module("torchao.quantization")
         with quiet.hushed():
             torchao.quantize_(part, getattr(torchao, name)(**options), filter_fn=in_blocks)
-        _keep(part, kept)
+        _keep(part, kept, store.made(folder, precision))
     return part
 
 
 def in_blocks(module: torch.nn.Module, name: str) -> bool:
-    """Whether a module is a linear layer of a repeated block: one of many, and so most of the weights."""
-    return isinstance(module, torch.nn.Linear) and any(part.isdigit() for part in name.split("."))
+    """Whether a module is a linear layer of a repeated block, and not one that modulates a norm."""
+    parts = name.split(".")
+    return (
+        isinstance(module, torch.nn.Linear)
+        and any(part.isdigit() for part in parts)
+        and not any(part.startswith("norm") for part in parts)
+    )
 
 
 def _bring_torchao() -> None:
@@ -77,15 +70,6 @@ def _bring_torchao() -> None:
     with quiet.quickly([name for name in HIDDEN if name != "torchao"]):
         importlib.import_module("torchao.quantization")
         importlib.import_module(SAFETENSORS)
-
-
-def _key(folder: Path, precision: Precision) -> str:
-    """Differs when the files, the scheme or the library do. A file in the Hub's cache is named by its own hash."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
-    facts = [(file.name, file.resolve().name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    said = json.dumps([str(folder.resolve().parent), folder.name, facts, precision.value, version("torchao")])
-    mark = hashlib.sha256(said.encode()).hexdigest()[:16]
-    return f"{folder.resolve().parent.name[:40]}-{folder.name}-{precision}-{mark}"
 
 
 def _taken(kept: Path, skeleton: Make) -> torch.nn.Module | None:
@@ -107,18 +91,18 @@ def _taken(kept: Path, skeleton: Make) -> torch.nn.Module | None:
     return part if whole else None
 
 
-def _keep(part: torch.nn.Module, kept: Path) -> None:
+def _keep(part: torch.nn.Module, kept: Path, made: "dict[str, str]") -> None:
     """Write the component whole or not at all; a disk that is full or read-only costs time the next time, no more."""
     support = importlib.import_module(SAFETENSORS)
     tensors, facts = support.flatten_tensor_state_dict(_untied(part.state_dict()))
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
+    fresh = store.unfinished(kept)
     with suppress(OSError, SafetensorError):
         kept.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(kept.parent).free < size + SPARE:
             return
         try:
-            save_file(tensors, fresh, metadata=facts)
+            save_file(tensors, fresh, metadata={**facts, **made})
             fresh.replace(kept)
         finally:
             fresh.unlink(missing_ok=True)

@@ -14,12 +14,14 @@ from vidgen.catalog.tables import Table, load
 from vidgen.core.card import Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
-from vidgen.core.words import nearest
+from vidgen.core.words import nearest, size
 
 OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
 NAMED = "_vidgen_card"
 """In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
+
+HALVES = ("bf16", "fp16")
 
 
 def folders() -> list[Path]:
@@ -112,6 +114,9 @@ def read(path: Path) -> ModelCard:
         sound=table.take("sound", bool, False),
         loras=table.take("loras", bool, True),
         knows=table.take("knows", str, ""),
+        longest=table.take("longest", int, 0),
+        largest=_largest(table),
+        good_at=table.texts("good_at"),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )
@@ -134,12 +139,27 @@ def _grid(table: Table) -> Grid:
     return grid
 
 
+def _largest(table: Table) -> tuple[int, int]:
+    text = table.take("largest", str, "")
+    return size(text, default=(0, 0), grid=1) if text else (0, 0)
+
+
 def _component(name: str, table: Table) -> Component:
     blocks = table.take("blocks", float, 0.0)
     if not 0 <= blocks <= 1:
         raise UsageRefused(f"{table.where}: blocks = {blocks:g} is no share", "give blocks a number from 0 to 1")
+    half = table.take("half", str, "bf16")
+    if half not in HALVES:
+        raise UsageRefused(f"{table.where}: no format of 16 bits is called {half}", f"use {' or '.join(HALVES)}")
     component = Component(
-        name=name, kind=table.take("kind", str), parameters=table.take("parameters", int, 0), blocks=blocks
+        name=name,
+        kind=table.take("kind", str),
+        parameters=table.take("parameters", int, 0),
+        blocks=blocks,
+        half=half,
+        tokens=table.take("tokens", int, 0),
+        marks=table.take("marks", bool, True),
+        source=table.take("source", str, ""),
     )
     table.finish()
     return component
@@ -184,6 +204,9 @@ def _cost(table: Table) -> Cost:
         token_kib=table.take("token_kib", float, 0.0),
         pixel_bytes=table.take("pixel_bytes", float, 0.0),
         tile_gib=table.take("tile_gib", float, 0.0),
+        tile=table.take("tile", int, 512),
+        frames=table.take("frames", int, 0),
+        decoded=table.take("decoded", int, 0),
     )
     table.finish()
     return cost

@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vidgen.backends.store import store
 from vidgen.catalog.cards import card, cards
 from vidgen.cli import screen
 from vidgen.cli.make import example
@@ -14,7 +16,7 @@ from vidgen.cli.models import Json
 from vidgen.core.amounts import amount
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.weights import cache as held
-from vidgen.weights import place
+from vidgen.weights import place, quantized
 from vidgen.weights.order import free
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -32,15 +34,20 @@ def every(context: typer.Context, as_json: Json = False) -> None:
     """List what the cache holds of models, the largest first."""
     if context.invoked_subcommand is not None:
         return
-    found = held.kept(cards().values())
+    found, copies = held.kept(cards().values()), quantized.kept(cards().values())
     if as_json:
         entries = [{**asdict(entry), "folder": str(entry.folder)} for entry in found]
         facts = {"cache": str(place.root()), "bytes": held.total(), "free_bytes": free()}
-        screen.data({**facts, "repositories": entries})
+        more = [{**asdict(copy), "path": str(copy.path)} for copy in copies]
+        screen.data({**facts, "repositories": entries, "quantized": more})
         return
     if found:
         screen.table([["SIZE", "REPOSITORY", "FOR", ""], *(_row(entry) for entry in found)])
     screen.result(f"{amount(held.total())} in {place.root()}, {amount(free())} free")
+    if copies:
+        rows = [[amount(copy.size), copy.precision, copy.component, _owner(copy)] for copy in copies]
+        screen.table([["SIZE", "QUANTIZED", "PART", "OF"], *rows])
+        screen.result(f"{amount(sum(copy.size for copy in copies))} in {store()}")
 
 
 @cache.command(epilog=example("vidgen cache rm ltx-video-2b --dry-run", "vidgen cache rm ltx-video-2b --yes"))
@@ -50,22 +57,24 @@ def rm(
     yes: Yes = False,
 ) -> None:
     """Remove the weights of a model from the cache."""
-    repository = _repository(model)
+    known = None if _is_repository(model) else card(model)
+    repository = known.repository if known else model
     there = [entry for entry in held.kept(cards().values()) if entry.repository == repository]
-    if not there:
+    copies = quantized.of(known, repository)
+    if not there and not copies:
         raise WeightsRefused(f"the cache holds nothing of {repository or model}", "see what it holds: vidgen cache")
-    also = f", which serves {', '.join(there[0].models)}" if len(there[0].models) > 1 else ""
-    stays = f", of which {amount(there[0].shared)} stay for others" if there[0].shared else ""
-    said = f"{repository}{also}: {amount(there[0].size + there[0].unfinished)}{stays}"
-    if _agreed([said], dry_run=dry_run, yes=yes):
-        held.remove(repository)
-        screen.say(f"vidgen: removed {repository}")
+    lines = [*(_said(entry) for entry in there), *(f"{one.why}: {one.path} ({amount(one.size)})" for one in copies)]
+    if _agreed(lines, dry_run=dry_run, yes=yes):
+        if there:
+            held.remove(repository)
+        held.clear(copies)
+        screen.say(f"vidgen: removed {repository or model}")
 
 
 @cache.command(epilog=example("vidgen cache gc --dry-run", "vidgen cache gc --yes"))
 def gc(dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Remove what no model needs: unfinished downloads, older versions, files of neither."""
-    found = held.waste(cards().values())
+    """Remove what no model needs: unfinished downloads, older versions, files of neither, quantized copies of those."""
+    found = [*held.waste(cards().values()), *quantized.waste()]
     if not found:
         screen.say("vidgen: nothing to remove")
         return
@@ -86,9 +95,20 @@ def _row(entry: held.Kept) -> list[str]:
     return [amount(entry.size), entry.repository, ", ".join(entry.models) or "-", "; ".join(notes)]
 
 
-def _repository(model: str) -> str:
-    """The repository of a model, or the one that is meant itself."""
-    return model if "/" in model else card(model).repository
+def _said(entry: held.Kept) -> str:
+    also = f", which serves {', '.join(entry.models)}" if len(entry.models) > 1 else ""
+    stays = f", of which {amount(entry.shared)} stay for others" if entry.shared else ""
+    return f"{entry.repository}{also}: {amount(entry.size + entry.unfinished)}{stays}"
+
+
+def _owner(copy: quantized.Quantized) -> str:
+    """The models that a copy is for, as far as they have a name."""
+    return ", ".join(copy.models) or copy.model
+
+
+def _is_repository(model: str) -> bool:
+    """Whether a repository is meant, and not a model or a folder of weights."""
+    return "/" in model and not Path(model).is_dir()
 
 
 def _agreed(lines: Sequence[str], *, dry_run: bool, yes: bool) -> bool:

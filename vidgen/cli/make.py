@@ -28,6 +28,9 @@ At = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and stop.", rich_help_panel=RUN)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=RUN)]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch the model's weights where they are not here.", rich_help_panel=RUN)
+]
 How = Annotated[Progress, typer.Option(help="How progress is shown.", rich_help_panel=RUN)]
 
 Vram = Annotated[
@@ -58,10 +61,15 @@ def example(*lines: str) -> str:
 )
 @shared
 def t2v(
-    prompt: Prompt = "", dry_run: DryRun = False, quiet: Quiet = False, progress: How = Progress.AUTO, **given: Any
+    prompt: Prompt = "",
+    dry_run: DryRun = False,
+    download: Download = False,
+    quiet: Quiet = False,
+    progress: How = Progress.AUTO,
+    **given: Any,
 ) -> None:
     """Make a clip from words."""
-    _make(Mode.T2V, prompt, dry_run=dry_run, quiet=quiet, progress=progress, **given)
+    _make(Mode.T2V, prompt, dry_run=dry_run, download=download, quiet=quiet, progress=progress, **given)
 
 
 @making.command(
@@ -75,12 +83,13 @@ def i2v(
     image: Picture,
     prompt: Prompt = "",
     dry_run: DryRun = False,
+    download: Download = False,
     quiet: Quiet = False,
     progress: How = Progress.AUTO,
     **given: Any,
 ) -> None:
     """Make a clip that begins with a picture."""
-    _make(Mode.I2V, prompt, picture=image, dry_run=dry_run, quiet=quiet, progress=progress, **given)
+    _make(Mode.I2V, prompt, picture=image, dry_run=dry_run, download=download, quiet=quiet, progress=progress, **given)
 
 
 @making.command(
@@ -94,12 +103,22 @@ def keyframe(
     prompt: Prompt = "",
     at: At = None,
     dry_run: DryRun = False,
+    download: Download = False,
     quiet: Quiet = False,
     progress: How = Progress.AUTO,
     **given: Any,
 ) -> None:
     """Make a clip that passes through pictures."""
-    _make(Mode.KEYFRAME, prompt, at=at or (), dry_run=dry_run, quiet=quiet, progress=progress, **given)
+    _make(
+        Mode.KEYFRAME,
+        prompt,
+        at=at or (),
+        dry_run=dry_run,
+        download=download,
+        quiet=quiet,
+        progress=progress,
+        **given,
+    )
 
 
 @planning.command(
@@ -138,21 +157,29 @@ def plan_keyframe(prompt: Prompt = "", at: At = None, vram: Vram = None, ram: Ra
     _plan(Mode.KEYFRAME, prompt, vram, ram, at=at or (), **given)
 
 
-def _make(mode: Mode, prompt: str, *, dry_run: bool, quiet: bool, progress: Progress, **given: Any) -> None:
+def _make(
+    mode: Mode, prompt: str, *, dry_run: bool, download: bool, quiet: bool, progress: Progress, **given: Any
+) -> None:
     from vidgen.cli.running import perform
 
-    as_json = given.pop("json")
-    jobs = _jobs(mode, prompt, **given)
+    as_json, text = given.pop("json"), _prompt(prompt, given.pop("prompt_file"))
+    jobs = _jobs(mode, text, **given)
     if dry_run:
         _print_plan(jobs, as_json=as_json)
-    else:
-        perform(jobs, as_json=as_json, quiet=quiet, progress=progress)
+        return
+    if any(job.weights.missing for job in jobs):
+        from vidgen.cli.lacking import brought
+
+        how = Progress.OFF if quiet else progress
+        if brought(jobs, told=download, how=how, may_ask=not (quiet or as_json)):
+            jobs = _jobs(mode, text, **given)
+    perform(jobs, as_json=as_json, quiet=quiet, progress=progress)
 
 
 def _plan(mode: Mode, prompt: str, vram: float | None, ram: float | None, **given: Any) -> None:
-    as_json = given.pop("json")
+    as_json, text = given.pop("json"), _prompt(prompt, given.pop("prompt_file"))
     machine = probe.imagined(vram_gib=vram, ram_gib=ram)
-    _print_plan(_jobs(mode, prompt, machine=machine, **given), as_json=as_json)
+    _print_plan(_jobs(mode, text, machine=machine, **given), as_json=as_json)
 
 
 def _print_plan(jobs: Sequence[Job], *, as_json: bool) -> None:
@@ -163,8 +190,7 @@ def _print_plan(jobs: Sequence[Job], *, as_json: bool) -> None:
         show(jobs)
 
 
-def _jobs(mode: Mode, prompt: str, *, typed: dict[str, Any], prompt_file: str | None, **given: Any) -> list[Job]:
-    text = _prompt(prompt, prompt_file)
+def _jobs(mode: Mode, text: str, *, typed: dict[str, Any], **given: Any) -> list[Job]:
     given["lora"] = given["lora"] or ()
     return prepare(mode, prompt=text, **given, **{key: value for key, value in typed.items() if value is not None})
 

@@ -4,12 +4,16 @@ from typing import Annotated
 
 import typer
 
-from vidgen import hub
+from vidgen import hub, probe
 from vidgen.catalog.cards import card, cards
 from vidgen.catalog.presets import presets as all_presets
 from vidgen.cli import screen
-from vidgen.cli.make import example
+from vidgen.cli.make import Ram, Vram, example
 from vidgen.core.card import ModelCard
+from vidgen.core.request import Mode
+from vidgen.planning.advice import Advice, Want
+from vidgen.planning.advice import recommend as advise
+from vidgen.planning.planner import describe
 
 GIB = 2**30
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -51,6 +55,46 @@ def show(name: Annotated[str, typer.Argument(help="A model's name or alias.")], 
     screen.table([[key.replace("_", " "), _plain(value)] for key, value in facts.items() if value not in ("", [])])
 
 
+Wanted = Annotated[Want, typer.Option("--want", help="What matters most.")]
+For = Annotated[Mode, typer.Option("--mode", help="What it is to be made from.")]
+
+
+@models.command(
+    epilog=example("vidgen models recommend", "vidgen models recommend --vram 12 --want fast --mode i2v --json")
+)
+def recommend(
+    want: Wanted = Want.BEST, mode: For = Mode.T2V, vram: Vram = None, ram: Ram = None, as_json: Json = False
+) -> None:
+    """Which model to take, on this machine or another: an ordered answer with reasons."""
+    found = advise(cards().values(), probe.imagined(vram_gib=vram, ram_gib=ram), want, mode)
+    if as_json:
+        screen.data({"recommended": [_advice(one) for one in found]})
+        return
+    fitting = [one for one in found if one.plan]
+    for number, one in enumerate(fitting, 1):
+        screen.result(f"{number}. {one.card.name}: {one.card.summary}")
+        for reason in one.reasons:
+            screen.result(f"     {reason}")
+        here = "here already" if hub.find(one.card).missing == () else f"{_size(one.card)}; {hub.command(one.card)}"
+        screen.result(f"     {here}")
+    for one in found[len(fitting) :]:
+        screen.result(f"too large: {one.card.name}. {one.reasons[0]}")
+    if not found:
+        screen.result(f"no model does that in {mode}; see them all: vidgen models")
+
+
+def _advice(one: Advice) -> dict[str, object]:
+    plan = one.plan
+    return {
+        "name": one.card.name,
+        "fits": plan is not None,
+        "reasons": list(one.reasons),
+        "rung": describe(plan.rung) if plan else "",
+        "peak_gib": round(plan.peak_gib, 3) if plan else None,
+        "fetch": hub.command(one.card),
+    }
+
+
 @tastes.command(epilog=example("vidgen presets", "vidgen presets --json"))
 def presets(as_json: Json = False) -> None:
     """The presets: named tastes, a few settings each."""
@@ -74,6 +118,9 @@ def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "modes": [str(mode) for mode in entry.ways],
         "sound": entry.sound,
         "loras": entry.loras,
+        "good_at": list(entry.good_at),
+        "longest_clip": f"{entry.longest} frames" if entry.longest else "",
+        "largest_canvas": "{}x{}".format(*entry.largest) if any(entry.largest) else "",
         "grid": f"sides in multiples of {entry.grid.size}, frames {entry.grid.frames}k+1",
         "tokens": entry.tokens,
         "knows": entry.knows,

@@ -58,6 +58,12 @@ SETTINGS: Mapping[str, Any] = {
     "fps": _text("--fps", "Frames a second: 24, 23.976, 24000/1001.", CLIP, metavar="RATE"),
     "steps": _text("--steps", "Denoising steps, or a part of the model's own such as 50%.", TASTE, metavar="N"),
     "guidance_scale": _text("--guidance-scale -g", "How closely to follow the prompt.", TASTE, metavar="X"),
+    "true_cfg_scale": _text(
+        "--true-cfg-scale",
+        "Classifier-free guidance for a model whose guidance is embedded: reads --negative, takes twice the time.",
+        TASTE,
+        metavar="X",
+    ),
     "seed": _text("--seed", "A seed, a range 1..8 or a list 3,5,9: one clip each.", TASTE, metavar="SEEDS"),
     "fit": _text("--fit", "How pictures of another shape are fitted: crop, pad, stretch.", CLIP, metavar="HOW"),
     "background": _text("--background", "Colour behind padding and transparency.", CLIP, metavar="COLOUR"),

@@ -71,6 +71,8 @@ def words_of(found: dict[str, Any]) -> list[str]:
     for name in ("frames", "fps", "steps", "guidance_scale", "seed", "fit", "background", "negative", "codec"):
         words += [f"--{name.replace('_', '-')}", str(request[name])]
     words += ["--precision", found["plan"]["precision"]]
+    if request.get("true_cfg_scale", 1.0) > 1:
+        words += ["--true-cfg-scale", str(request["true_cfg_scale"])]
     if request["crf"] is not None:
         words += ["--crf", str(request["crf"])]
     return [*words, "--", request["prompt"]]

@@ -37,13 +37,20 @@ class Component:
     """One part of the pipeline: its sub-folder, its class in Diffusers or Transformers, its exact parameter count.
 
     `parameters` is 0 where the count is not publicly known; the size on disk is then used. `blocks`: the share of them
-    in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized.
+    in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `half`: the
+    format that its makers compute it in where 16 bits are to do, bf16 or fp16. `tokens`: how many of a prompt's a
+    tokenizer lets through (0: the card's for `tokenizer`, else they are not counted); `marks`: its begin and end are
+    among them. `source`: the repository that it is in, where no single one holds the model.
     """
 
     name: str
     kind: str
     parameters: int = 0
     blocks: float = 0.0
+    half: str = "bf16"
+    tokens: int = 0
+    marks: bool = True
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,12 +83,17 @@ class Cost:
     """What one run needs beside its weights, measured: zero where nobody has measured it.
 
     `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pixel_bytes`: the untiled
-    decoder's peak, in bytes for each pixel of each frame; `tile_gib`: the tiled decoder's peak.
+    decoder's peak, in bytes for each pixel of each frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest
+    that are taken. `frames`: how many are drawn at once, where a clip is drawn piece by piece, and `decoded`, how many
+    the decoder takes at once; 0: all.
     """
 
     token_kib: float = 0.0
     pixel_bytes: float = 0.0
     tile_gib: float = 0.0
+    tile: int = 512
+    frames: int = 0
+    decoded: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +101,8 @@ class ModelCard:
     """What is true of one model. `settings` holds what only its family reads; `defaults` what nobody needs to type.
 
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
+    `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
+    `good_at` are words for what it is praised for.
     """
 
     name: str
@@ -112,6 +126,9 @@ class ModelCard:
     sound: bool = False
     loras: bool = True
     knows: str = ""
+    longest: int = 0
+    largest: tuple[int, int] = (0, 0)
+    good_at: tuple[str, ...] = ()
     serves: tuple[str, ...] = ()
     defaults: Mapping[str, object]
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -134,7 +151,15 @@ class TwinPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Twin:
-    """A family in miniature: real classes at tiny size, by the name of the component. Its weights will be random."""
+    """A family in miniature: real classes at tiny size, by the name of the component. Its weights will be random.
+
+    `parts` are those of every pipeline; `of` says what a pipeline has beside them or in their place.
+    """
 
     family: str
     parts: Mapping[str, TwinPart]
+    own: Mapping[str, Mapping[str, TwinPart]] = field(default_factory=dict)
+
+    def of(self, pipeline: str) -> Mapping[str, TwinPart]:
+        """The components of the twin of `pipeline`."""
+        return {**self.parts, **self.own.get(pipeline, {})}

@@ -139,7 +139,8 @@ class Job:
     """A request with every decision taken.
 
     `adjustments` are sentences that the user is told and the record keeps; `notes` are told and not kept. `overwrite`:
-    the output may be replaced; `skip`: it is there already, and stays; `wait`: for another process at the same output.
+    the output may be replaced; `skip`: it is there already, and stays; `skip_existing`: it stays if it appears later;
+    `wait`: for another process at the same output.
     A denoising is kept `checkpoint_every` steps (0: by the clock), and `keep_latents` for good. `source` is the folder
     that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
     `detours` are sentences that say where one did.
@@ -155,6 +156,7 @@ class Job:
     notes: tuple[str, ...] = ()
     overwrite: bool = False
     skip: bool = False
+    skip_existing: bool = False
     wait: bool = False
     checkpoint_every: int = 0
     keep_latents: bool = False

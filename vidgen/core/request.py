@@ -45,6 +45,7 @@ class Request:
 
     Units: `width` and `height` in pixels, `frames` in frames, `fps` in frames a second (exact, so 24000/1001 stays
     what it is). `keyframes` hold the pictures of `i2v` (one, at frame 0) and `keyframe`. An empty `negative`: none.
+    `true_cfg_scale` beyond 1 asks a model whose guidance is embedded for true classifier-free guidance too.
     `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
     """
 
@@ -60,6 +61,7 @@ class Request:
     steps: int
     guidance_scale: float
     seed: int
+    true_cfg_scale: float = 1.0
     loras: tuple[Lora, ...] = ()
     fit: Fit = Fit.CROP
     background: str = "black"

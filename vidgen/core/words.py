@@ -21,6 +21,7 @@ SETTINGS = (
     "fps",
     "steps",
     "guidance_scale",
+    "true_cfg_scale",
     "seed",
     "fit",
     "background",

@@ -40,10 +40,8 @@ def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, fl
 
 def _request(job: Job) -> dict[str, Any]:
     request = job.request
-    plain = {
-        name: getattr(request, name)
-        for name in ("model", "prompt", "negative", "width", "height", "frames", "steps", "guidance_scale", "seed")
-    }
+    names = ("model", "prompt", "negative", "width", "height", "frames", "steps", "guidance_scale", "true_cfg_scale")
+    plain = {name: getattr(request, name) for name in (*names, "seed")}
     return {
         "mode": request.mode.value,
         **plain,

@@ -51,8 +51,21 @@ def _prompt(request: Request, card: ModelCard) -> None:
             raise UsageRefused(f"the {name} is not valid UTF-8", "save it as UTF-8 and use --prompt-file")
         if "\0" in text:
             raise UsageRefused(f"the {name} holds a NUL character", "remove it")
+    _guided(request, card)
     if request.negative and not card.negative:
         raise UsageRefused(f"{card.name} takes no negative prompt", "say in the prompt what you want instead")
+
+
+def _guided(request: Request, card: ModelCard) -> None:
+    """Refuse what only true classifier-free guidance reads, where it was not asked for or cannot be."""
+    embedded = card.negative and card.schedule.guidance is Guidance.EMBEDDED
+    if request.true_cfg_scale > 1 and not embedded:
+        raise UsageRefused(f"{card.name} has no true CFG scale beside its guidance scale", "drop --true-cfg-scale")
+    if request.negative and request.true_cfg_scale <= 1 and embedded:
+        raise UsageRefused(
+            f"the guidance of {card.name} is embedded and reads no negative prompt",
+            "add --true-cfg-scale 4, which takes twice the time, or say in the prompt what you want instead",
+        )
 
 
 def _schedule(request: Request, card: ModelCard) -> None:
@@ -125,5 +138,6 @@ def _adjustments(request: Request, canvas: Canvas, card: ModelCard) -> Iterator[
             f"drawn at {canvas.width}x{canvas.height}, {canvas.frames} frames, on {card.name}'s grid; "
             f"cut to the {request.width}x{request.height}, {request.frames} frames asked for"
         )
-    if request.negative and request.guidance_scale <= 1 and request.negative != card.defaults["negative"]:
+    read = max(request.guidance_scale, request.true_cfg_scale) > 1
+    if request.negative and not read and request.negative != card.defaults["negative"]:
         yield f"the negative prompt has no effect at guidance scale {request.guidance_scale:g}"

@@ -47,8 +47,12 @@ def _below(job: Job, phase: Phase) -> Iterator[Rung]:
         yield replace(rung, placement=Placement.PHASE)
     rung = replace(rung, placement=Placement.PHASE)
     if phase is Phase.DECODE:
-        sides = [side for side in TILES if _cuts(side, job.canvas)]
-        yield from (replace(rung, tiling=side) for side in sides if not rung.tiling or side < rung.tiling)
+        sides = [side for side in TILES if side <= job.card.cost.tile and _cuts(side, job.canvas)]
+        yield from (
+            replace(rung, tiling=side)
+            for side in sides
+            if not rung.tiling or side < min(rung.tiling, job.card.cost.tile)
+        )
         rung = replace(rung, tiling=max(sides, default=0))
     if phase is not Phase.DENOISE and phase not in rung.host and job.plan.machine.device is not Device.CPU:
         yield replace(rung, host=(*rung.host, phase))

@@ -1,13 +1,10 @@
 """How much memory each phase needs: weights by exact parameter counts, and the work beside them where it is known."""
 
-from vidgen.core.card import ModelCard, Phase, Way
+from vidgen.core.card import Guidance, ModelCard, Phase, Way
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
 from vidgen.core.request import Request
 
 GIB = 2**30
-
-TILE = 512
-"""Side of the tiles in which `tile_gib` of a card was measured."""
 
 
 def phases(request: Request, card: ModelCard, canvas: Canvas, weights: Weights, rung: Rung) -> tuple[PhasePlan, ...]:
@@ -41,14 +38,17 @@ def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung)
 
 def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung: Rung) -> float:
     """Activations: latent tokens through the transformer, pixels through the decoder."""
+    frames = min(canvas.frames, card.cost.frames or canvas.frames)
+    decoded = min(frames, card.cost.decoded or frames)
     wide = rung.precision.computed.bytes / Precision.BF16.bytes
     if phase is Phase.DENOISE:
-        latents = (canvas.frames - 1) // card.grid.frames + 1
+        latents = (frames - 1) // card.grid.frames + 1
         tokens = latents * (canvas.width // card.grid.size) * (canvas.height // card.grid.size)
-        passes = 2 if request.guidance_scale > 1 else 1
+        batched = card.schedule.guidance is Guidance.CLASSIFIER_FREE and request.guidance_scale > 1
+        passes = 2 if batched else 1
         return tokens * card.cost.token_kib * passes * wide / 2**20
     if phase is Phase.DECODE:
-        whole = canvas.width * canvas.height * canvas.frames * card.cost.pixel_bytes / GIB
-        tile = card.cost.tile_gib * (rung.tiling / TILE) ** 2
+        whole = canvas.width * canvas.height * decoded * card.cost.pixel_bytes / GIB
+        tile = card.cost.tile_gib * min(1.0, rung.tiling / card.cost.tile) ** 2
         return (min(tile, whole) if rung.tiling else whole) * wide
     return 0.0

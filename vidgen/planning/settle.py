@@ -21,6 +21,7 @@ LONGEST = 230
 """Bytes in a name: room for what is put behind it, under the 255 of most file systems."""
 
 BUILT_IN: Mapping[str, Any] = {
+    "true_cfg_scale": 1.0,
     "seed": "random",
     "fit": Fit.CROP.value,
     "background": "black",
@@ -115,6 +116,7 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         fps=fps,
         steps=_steps(settled, card),
         guidance_scale=words.number("guidance-scale", settled.get("guidance_scale"), least=0.0, most=100.0),
+        true_cfg_scale=words.number("true-cfg-scale", settled.get("true_cfg_scale"), least=1.0, most=100.0),
         seed=0,
         loras=tuple(subject.loras),
         fit=_fit(settled.get("fit")),

@@ -91,6 +91,7 @@ def _take(trial: Trial, known: ModelCard, model: str, path: Path, scratch: Path)
         fps=str(trial.fps),
         steps=trial.steps,
         guidance_scale=trial.guidance_scale,
+        true_cfg_scale=1.0,
         seed=trial.seed,
         fit="crop",
         background="black",
@@ -108,7 +109,11 @@ def _take(trial: Trial, known: ModelCard, model: str, path: Path, scratch: Path)
 def _keyframe(trial: Trial, mark: Mark, path: Path) -> Keyframe:
     from PIL import Image
 
-    Image.fromarray(trial.picture(mark)).save(path)
+    try:
+        Image.fromarray(trial.picture(mark)).save(path)
+    except OSError as error:
+        said = f"cannot write a picture in {path.parent}: {error.strerror or error}"
+        raise OutputRefused(said, "make room there, or name another folder in TMPDIR") from error
     return Keyframe(picture=path, frame=mark.frame)
 
 

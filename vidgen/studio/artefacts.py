@@ -1,12 +1,14 @@
 """Tensors on disk, between two phases: each file whole, or not there at all. Knows their headers, not torch."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vidgen.core.errors import OutputRefused
+from vidgen.core.errors import InputRefused, OutputRefused
+from vidgen.core.headers import Entry, entries, header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,20 +16,49 @@ if TYPE_CHECKING:
 CONDITIONING = "conditioning"
 CHECKPOINT = "checkpoint"
 LATENTS = "latents"
+PHASES = (CONDITIONING, CHECKPOINT, LATENTS)
+
+SEAL = "sha256"
+"""Under which the header of an artefact keeps the hash of its tensors."""
 
 
 def load(folder: Path, phase: str) -> "Mapping[str, Tensor]":
-    """The artefact of `phase`, as it was saved."""
+    """The artefact of `phase`, as it was saved. One that has changed since is removed and refused (exit 3)."""
     from safetensors.torch import load_file
 
+    if not sound(folder, phase):
+        forget(folder, phase)
+        said = f"{_file(folder, phase)} is damaged: it is not what was written"
+        raise InputRefused(said, "give the same command again: it is made anew")
     return load_file(_file(folder, phase))
 
 
 def save(folder: Path, phase: str, tensors: "Mapping[str, Tensor]") -> None:
-    """Write the artefact of `phase`: whole, or not at all (OutputRefused, exit 6)."""
+    """Write the artefact of `phase` with its hash: whole, or not at all (OutputRefused, exit 6)."""
     from safetensors.torch import save as to_bytes
 
-    write(_file(folder, phase), to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    write(_file(folder, phase), _sealed(to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()})))
+
+
+def sound(folder: Path, phase: str) -> bool:
+    """Whether the artefact of `phase` is there, bit for bit as it was written. Reads all of it, as `has` does not."""
+    try:
+        found = header(_file(folder, phase))
+        begin = min((entry.begin for entry in found.tensors.values()), default=0)
+        with _file(folder, phase).open("rb") as file:
+            file.seek(begin)
+            seal = hashlib.file_digest(file, lambda: _begun(found.tensors))
+    except (OSError, ValueError):
+        return False
+    return found.facts.get(SEAL) == seal.hexdigest()
+
+
+def sweep(folder: Path) -> list[str]:
+    """Remove artefacts that are not what was written, so that the clip goes on from those before; their names."""
+    damaged = [phase for phase in PHASES if _file(folder, phase).exists() and not sound(folder, phase)]
+    for phase in damaged:
+        forget(folder, phase)
+    return damaged
 
 
 def forget(folder: Path, phase: str) -> None:
@@ -37,18 +68,27 @@ def forget(folder: Path, phase: str) -> None:
 
 def has(folder: Path, phase: str) -> bool:
     """Whether the artefact of `phase` is there, and not cut short."""
-    return bool(_header(_file(folder, phase)))
+    return bool(_tensors(_file(folder, phase)))
 
 
 def standing(folder: Path, steps: int) -> str:
     """How far the clip in `folder` has come, in words that follow "from"; empty when there is nothing to go on from."""
     if has(folder, LATENTS):
         return "finished latents"
-    if place := _header(_file(folder, CHECKPOINT)).get("step"):
-        with _file(folder, CHECKPOINT).open("rb") as file:
-            file.seek(place[0])
-            return f"step {int.from_bytes(file.read(place[1] - place[0]), 'little')} of {steps}"
+    places = _tensors(_file(folder, CHECKPOINT))
+    if "step" in places:
+        step, total = (_number(folder, places.get(name)) for name in ("step", "steps"))
+        return f"step {step} of {total or steps}"
     return ""
+
+
+def _number(folder: Path, place: Entry | None) -> int:
+    """The whole number that stands at `place` in a checkpoint; 0 for none."""
+    if place is None:
+        return 0
+    with _file(folder, CHECKPOINT).open("rb") as file:
+        file.seek(place.begin)
+        return int.from_bytes(file.read(place.end - place.begin), "little")
 
 
 def write(path: Path, content: bytes) -> None:
@@ -70,16 +110,28 @@ def _file(folder: Path, phase: str) -> Path:
     return folder / f"{phase}.safetensors"
 
 
-def _header(path: Path) -> dict[str, tuple[int, int]]:
-    """Where in the file each tensor begins and ends; nothing when the file is not there or not whole."""
+def _tensors(path: Path) -> Mapping[str, Entry]:
+    """The tensors of a file, by its header; none when it is not there or not whole."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            begin = 8 + int.from_bytes(file.read(8), "little")
-            entries: dict[str, Any] = json.loads(file.read(min(begin, size) - 8))
-        entries.pop("__metadata__", None)
-        places = {name: entry["data_offsets"] for name, entry in entries.items()}
-        whole = size == begin + max(end for _, end in places.values())
-        return {name: (begin + start, begin + end) for name, (start, end) in places.items()} if whole else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return header(path).tensors
+    except (OSError, ValueError):
         return {}
+
+
+def _sealed(raw: bytes) -> bytes:
+    """The bytes of a safetensors file, with the hash of its tensors in its header."""
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    said = json.loads(raw[8:begin])
+    tensors = entries(said, begin)
+    seal = _begun(tensors)
+    seal.update(memoryview(raw)[begin:])
+    text = json.dumps({**said, "__metadata__": {SEAL: seal.hexdigest()}}).encode()
+    text += b" " * (-len(text) % 8)  # as the format wants it
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(raw)[begin:]))
+
+
+def _begun(tensors: Mapping[str, Entry]) -> "hashlib._Hash":
+    """A hash that has taken in names, kinds, shapes and places, wherever in its file the first tensor begins."""
+    first = min((entry.begin for entry in tensors.values()), default=0)
+    facts = [[name, one.kind, one.shape, one.begin - first, one.end - first] for name, one in sorted(tensors.items())]
+    return hashlib.sha256(json.dumps(facts).encode())

@@ -24,8 +24,8 @@ class Asked:
     """What a folder holds of a request. `settings` are words as a user would type them; LoRAs stay where they were.
 
     `seedless` is the fingerprint of the request but for its seed, `model` the hash of its card, `weights` the folder
-    that they were in, and `began` the precision and device that the work began with. Where a phase had failed,
-    `detours` say so, and the work goes on on `rung` if it is still the same `machine`.
+    that they were in, and `began` the precision and device that the work began with. `hashes` are those of the LoRAs.
+    Where a phase had failed, `detours` say so, and the work goes on on `rung` if it is still the same `machine`.
     """
 
     folder: Path
@@ -40,6 +40,7 @@ class Asked:
     origins: Mapping[str, str]
     keyframes: tuple[Keyframe, ...]
     loras: tuple[Lora, ...]
+    hashes: tuple[str, ...]
     output: Path
     machine: str
     rung: Rung
@@ -94,6 +95,7 @@ def read(folder: Path) -> Asked:
             origins={str(name): str(value) for name, value in facts["origins"].items()},
             keyframes=tuple(_keyframe(folder, entry) for entry in facts["keyframes"]),
             loras=tuple(_lora(entry) for entry in facts["loras"]),
+            hashes=tuple(str(entry["sha256"]) for entry in facts["loras"]),
             output=folder.parent / _name(facts["output"]),
             machine=str(facts["machine"]),
             rung=Rung.of(facts["rung"]),
@@ -103,6 +105,17 @@ def read(folder: Path) -> Asked:
         raise InputRefused(f"{folder} is no folder of vidgen's: {error.strerror}", "give a .part folder") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputRefused(f"{folder / REQUEST} is damaged: {error!r}", "give the first command again") from error
+
+
+def same_loras(found: Asked) -> None:
+    """Refuse (exit 3) when a LoRA of the folder is not there any more, or is another file by now."""
+    for lora, known in zip(found.loras, found.hashes, strict=True):
+        if not lora.path.is_file():
+            said = f"LoRA {lora.path}, which {found.folder} was begun with, is not there"
+            raise InputRefused(said, "put it back there")
+        if hash_of(lora.path) != known:
+            said = f"LoRA {lora.path} is not the file that {found.folder} was begun with"
+            raise InputRefused(said, "put that one back, or give the first command again")
 
 
 def mark_of(folder: Path) -> str:
@@ -153,7 +166,8 @@ def _words(job: Job) -> Iterator[tuple[str, str]]:
     """Every setting as a user would type it."""
     request = job.request
     yield "size", f"{request.width}x{request.height}"
-    for name in ("model", "negative", "frames", "fps", "steps", "guidance_scale", "seed", "background", "sound"):
+    plain = ("model", "negative", "frames", "fps", "steps", "guidance_scale", "true_cfg_scale")
+    for name in (*plain, "seed", "background", "sound"):
         yield name, str(getattr(request, name))
     yield "fit", request.fit.value
     yield "strict", str(request.strict)

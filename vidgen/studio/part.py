@@ -32,7 +32,7 @@ PAUSE_S = 0.2
 
 
 class Part:
-    """One clip in the making. `film` is where the finished file is built."""
+    """One clip in the making. `film` is where the finished file is built; `skip`: another has made the clip by now."""
 
     def __init__(self, folder: Path, output: Path) -> None:
         self.folder = folder
@@ -41,6 +41,7 @@ class Part:
         self.record = folder / f"{self.film.name}{RECORD}"
         self.sound = folder / "sound.wav"
         self.delivered = False
+        self.skip = False
 
     def load(self, phase: str) -> "Mapping[str, Tensor]":
         """The artefact of `phase`, as it was saved."""
@@ -119,19 +120,26 @@ class Part:
 
 
 @contextmanager
-def part(job: Job, waiting: Callable[[], None] = lambda: None) -> Iterator[Part]:
+def part(
+    job: Job, waiting: Callable[[], None] = lambda: None, damaged: Callable[[str], None] = lambda phase: None
+) -> Iterator[Part]:
     """The folder of `job`, claimed for this process.
 
     While another process works in it: waits when the job says so, and calls `waiting` once; else TryLater (exit 75).
+    Artefacts that have changed on the disk are removed, and `damaged` is told of each.
     """
     mark = "" if job.source else fingerprint(job)
     with _claimed(job, mark, waiting) as folder:
         found = Part(folder, job.request.output)
         try:
-            if os.path.lexists(found.output) and not job.overwrite:
+            found.skip = os.path.lexists(found.output) and not job.overwrite
+            if found.skip and not job.skip_existing:
                 raise _there(found.output)
-            _agree(job, folder, mark)
-            found.discard_film()
+            if not found.skip:
+                _agree(job, folder, mark)
+                found.discard_film()
+                for phase in artefacts.sweep(folder):
+                    damaged(phase)
             yield found
         finally:
             found.tidy()

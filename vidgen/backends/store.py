@@ -1,0 +1,114 @@
+"""Where quantized components are kept, and what each was made of. Knows files and their headers, not torch."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from vidgen.core.headers import header
+from vidgen.core.plan import Precision
+
+MADE = "vidgen"
+"""Under which a kept file says what it was made of."""
+
+WRITING_S = 24 * 3600.0
+"""Nobody takes so long to write a file: a process of that number is another one by then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copy:
+    """A kept component: the folder it was made of, its precision, its bytes. `fault` says why nobody can use it."""
+
+    path: Path
+    source: Path | None
+    precision: str
+    size: int
+    fault: str = ""
+
+
+def store() -> Path:
+    """The folder of kept components: in VIDGEN_CACHE, or in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    named = os.environ.get("VIDGEN_CACHE")
+    return (Path(named) if named else user_cache_path("vidgen")) / "quantized"
+
+
+def place(folder: Path, precision: Precision) -> Path:
+    """Where the component in `folder` is kept at `precision`.
+
+    Differs when the files, the scheme or the library do. A file in the Hub's cache is named by its own hash.
+    """
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    facts = [(file.name, file.resolve().name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    said = json.dumps([str(folder.resolve().parent), folder.name, facts, precision.value, version("torchao")])
+    mark = hashlib.sha256(said.encode()).hexdigest()[:16]
+    return store() / f"{folder.resolve().parent.name[:40]}-{folder.name}-{precision}-{mark}.safetensors"
+
+
+def made(folder: Path, precision: Precision) -> dict[str, str]:
+    """What a kept file says of itself in its header."""
+    facts = {"source": str(folder.absolute()), "precision": precision.value, "torchao": version("torchao")}
+    return {MADE: json.dumps(facts)}
+
+
+def unfinished(kept: Path) -> Path:
+    """Where this process writes a file that will be kept."""
+    return kept.with_name(f"{kept.name}.{os.getpid()}")
+
+
+def copies() -> Iterator[Copy]:
+    """Everything that is kept, and what killed processes left; not what is being written."""
+    for path in sorted(store().glob("*.safetensors")):
+        yield _copy(path)
+    for path in sorted(store().glob("*.safetensors.*")):
+        if path.suffix[1:].isdigit() and not _writing(path):
+            yield Copy(path=path, source=None, precision="", size=_size(path), fault="a copy that was not finished")
+
+
+def _copy(path: Path) -> Copy:
+    size = _size(path)
+    try:
+        said = json.loads(header(path).facts[MADE])
+        source, precision, torchao = Path(said["source"]), Precision(said["precision"]), str(said["torchao"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Copy(path=path, source=None, precision="", size=size, fault="a damaged copy")
+    return Copy(
+        path=path, source=source, precision=precision.value, size=size, fault=_fault(path, source, precision, torchao)
+    )
+
+
+def _fault(path: Path, source: Path, precision: Precision, torchao: str) -> str:
+    if torchao != version("torchao"):
+        return f"a copy that torchao {torchao} has made"
+    if not any(source.glob("*.safetensors")):
+        return "a copy of weights that have gone"
+    try:
+        current = place(source, precision).name == path.name
+    except OSError:
+        current = False  # a link in the cache whose file has gone
+    return "" if current else "a copy of weights that have changed"
+
+
+def _writing(path: Path) -> bool:
+    """Whether the process that a file is named after is at work on it still."""
+    try:
+        if time.time() - path.stat().st_mtime > WRITING_S:
+            return False
+        os.kill(int(path.suffix[1:]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

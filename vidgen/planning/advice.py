@@ -1,0 +1,94 @@
+"""Which model for what one wants, on a given machine: an ordered answer with reasons, from the cards alone."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vidgen.core.card import ModelCard
+from vidgen.core.errors import DoesNotFit
+from vidgen.core.machine import Machine
+from vidgen.core.plan import Plan, Weights
+from vidgen.core.request import Mode, Request
+from vidgen.planning.check import draw
+from vidgen.planning.planner import choose, describe
+from vidgen.planning.settle import Subject, settle
+
+ULTRA_HD = 3840 * 2160
+
+
+class Want(StrEnum):
+    """What a person looks for in a model."""
+
+    FAST = "fast"
+    BEST = "best"
+    SOUND = "sound"
+    ULTRA_HD = "4k"
+    PEOPLE = "people"
+    LORA = "lora"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """A model that does what is wanted. `plan` is that of its own default clip; None where that does not fit."""
+
+    card: ModelCard
+    plan: Plan | None
+    reasons: tuple[str, ...]
+
+
+def recommend(cards: Iterable[ModelCard], machine: Machine, want: Want, mode: Mode) -> list[Advice]:
+    """The models that do `want` in `mode`, the best first; those whose default clip does not fit come last."""
+    doing = [card for card in cards if card.repository and mode in card.ways and _does(card, want)]
+    doing.sort(key=lambda card: _forwards(card) if want is Want.FAST else -card.rank)
+    advice = [_advice(card, machine, mode) for card in doing]
+    return sorted(advice, key=lambda one: one.plan is None)
+
+
+def _does(card: ModelCard, want: Want) -> bool:
+    match want:
+        case Want.FAST | Want.BEST:
+            return True
+        case Want.SOUND:
+            return card.sound
+        case Want.ULTRA_HD:
+            return card.largest[0] * card.largest[1] >= ULTRA_HD
+        case Want.PEOPLE:
+            return want.value in card.good_at
+        case Want.LORA:
+            return card.loras
+
+
+def _forwards(card: ModelCard) -> float:
+    """How much arithmetic a clip takes: parameters of the transformer, times how often it is asked."""
+    request = _default(card, next(iter(card.ways)))
+    passes = 2 if request.guidance_scale > 1 and card.negative else 1
+    heaviest = max(
+        (component.parameters for component in card.components if component.name == "transformer"), default=0
+    )
+    return heaviest * request.steps * passes
+
+
+def _advice(card: ModelCard, machine: Machine, mode: Mode) -> Advice:
+    request = _default(card, mode)
+    try:
+        plan = choose(request, card, draw(request, card), machine, Weights(folder=None, sizes={}))
+    except DoesNotFit as refusal:
+        return Advice(card=card, plan=None, reasons=(refusal.message.rpartition("; ")[2],))
+    return Advice(card=card, plan=plan, reasons=tuple(_reasons(card, request, plan)))
+
+
+def _reasons(card: ModelCard, request: Request, plan: Plan) -> Iterator[str]:
+    clip = f"{request.width}x{request.height}, {request.frames} frames"
+    yield f"its {clip} fit on {describe(plan.rung)}: {plan.peak_gib:.1f} of {plan.machine.memory_gib:.1f} GiB"
+    guided = f"guidance scale {request.guidance_scale:g}" if request.guidance_scale > 1 else "no guidance"
+    yield f"{request.steps} steps, {guided}"
+    if card.sound:
+        yield "makes sound"
+    if card.good_at:
+        yield f"good at {', '.join(card.good_at)}"
+
+
+def _default(card: ModelCard, mode: Mode) -> Request:
+    """The clip that nobody needs to say anything for."""
+    requests, _ = settle({}, card, Subject(mode=mode, prompt="a clip"), fresh_seed=0)
+    return requests[0]
