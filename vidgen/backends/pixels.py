@@ -31,9 +31,10 @@ def tiled(vae: Any, tiles: Mapping[str, int]) -> Iterator[None]:
     if not tiles:
         yield
         return
-    before = {name: getattr(vae, name) for name in (*tiles, "use_tiling", "use_framewise_decoding")}
+    names = {*tiles, "use_tiling", "use_framewise_decoding"} & vars(vae).keys()
+    before = {name: vars(vae)[name] for name in names}
     vae.enable_tiling(**tiles)
-    vae.use_framewise_decoding = True
+    vars(vae).update(dict.fromkeys({"use_framewise_decoding"} & names, True))
     try:
         yield
     finally:
