@@ -1,6 +1,7 @@
 """Memory: the numbers of a plan, against sums done by hand and against what is published."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_mask_of_all_pairs_of_tokens_and_passes_that_take_turns_are_counted() 
     wanted = request(width=768, height=512, frames=121, guidance_scale=3.0)
     plain = replace(CARD.cost, token_kib=1.0, pair_bytes=0.0)
 
-    def gib(**cost: object) -> float:
+    def gib(**cost: Any) -> float:
         card = replace(CARD, cost=replace(plain, **cost))
         return phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE)[1].work_gib
 

@@ -26,7 +26,7 @@ def chunked(decoder: Any, frames: int) -> Iterator[None]:
 
     def forward(latents: torch.Tensor) -> torch.Tensor:
         with _carrying(decoder):
-            return torch.cat([whole(chunk) for chunk in latents.split(frames, dim=2)], dim=2)
+            return torch.cat([whole(chunk) for chunk in torch.split(latents, frames, dim=2)], dim=2)
 
     decoder.forward = forward
     try:
@@ -70,7 +70,7 @@ def _attend(layer: Any, carried: Carried, frames: torch.Tensor) -> torch.Tensor:
     ends = range(key.shape[2] - (count - 1) * height * width, key.shape[2] + 1, height * width)
     attended = [
         scaled_dot_product_attention(own, key[:, :, :end], value[:, :, :end])
-        for own, end in zip(query.split(height * width, dim=2), ends, strict=True)
+        for own, end in zip(torch.split(query, height * width, dim=2), ends, strict=True)
     ]
     video = torch.cat(attended, dim=2).reshape(batch, count, height, width, channels).permute(0, 4, 1, 2, 3)
     projected: torch.Tensor = layer.proj_out(video)
