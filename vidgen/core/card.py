@@ -84,6 +84,11 @@ class Schedule:
     image_cond_noise_scale: float = 0.0
     picture_crf: int = 0
 
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The only numbers of steps that are right; none where any is."""
+        return (len(self.timesteps),) if self.timesteps else self.steps
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:

@@ -69,7 +69,7 @@ def _guided(request: Request, card: ModelCard) -> None:
 
 
 def _schedule(request: Request, card: ModelCard) -> None:
-    fixed = (len(card.schedule.timesteps),) if card.schedule.timesteps else card.schedule.steps
+    fixed = card.schedule.fixed
     if fixed and request.steps not in fixed:
         named = " or ".join(map(str, fixed))
         raise UsageRefused(
