@@ -90,11 +90,12 @@ class Hunyuan15:
         """Latents (1, channels, frames, height, width) as the decoder takes them, but for their scale."""
         route, pipe = _route(job), self._drawing_pipe(job)
         channels = pipe.num_channels_latents
+        walk = onward.Walk(dreamt=lambda taken: taken[:, :channels])
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
         with (
             pipes.wearing(_Wardrobe(pipe.transformer), job.request.loras),
             pipes.seeded(job.request.seed),
-            onward.stepping(job, pipe, generator, step, since, dreamt=lambda taken: taken[:, :channels]) as after,
+            onward.stepping(job, pipe, generator, step, since, walk) as after,
             onward.listening(pipe, after),
         ):
             latents = pipe(
