@@ -183,6 +183,8 @@ def test_every_shipped_model_has_a_command_or_is_built_in() -> None:
         ("CLIPTokenizer", "tokenizer.json"),
         ("CLIPImageProcessor", "preprocessor_config.json"),
         ("SiglipImageProcessor", "preprocessor_config.json"),
+        ("ByT5Tokenizer", "tokenizer_config.json"),
+        ("ClassifierFreeGuidance", "guider_config.json"),
     ],
 )
 def test_what_has_no_weights_is_there_when_its_own_file_is(kind: str, file: str) -> None:

@@ -127,6 +127,8 @@ def _card(card: ModelCard) -> Iterator[str]:
     schedule = card.schedule
     if schedule.timesteps:
         yield f"- timesteps {', '.join(f'{step:g}' for step in schedule.timesteps)}"
+    if schedule.steps:
+        yield f"- made for {' or '.join(map(str, schedule.steps))} steps"
     if schedule.guidance_rescale:
         yield f"- guidance rescale {schedule.guidance_rescale:g}"
     if schedule.picture_crf:

@@ -12,11 +12,13 @@ from vidgen.core.plan import Weights
 INDEX = "*.safetensors.index.json"
 SHARD = re.compile(r"[^/\\\0]+\.safetensors")
 WEIGHTLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("ByT5Tokenizer",): ("tokenizer_config.json",),
     ("Tokenizer", "TokenizerFast"): ("tokenizer.json", "spiece.model", "vocab.json"),
     ("Scheduler",): ("scheduler_config.json",),
     ("Processor", "Extractor"): ("preprocessor_config.json",),
+    ("Guidance",): ("guider_config.json",),
 }
-"""How classes without weights are called, and the files of which one is there."""
+"""How classes without weights are called, and the files of which one is there; ByT5 reads bytes by no vocabulary."""
 
 
 def find(card: ModelCard) -> Weights:

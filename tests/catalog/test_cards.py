@@ -82,11 +82,13 @@ def test_every_way_with_pictures_takes_at_least_one(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_distilled_card_fixes_falling_timesteps_and_defaults_to_all_of_them(path: Path) -> None:
+def test_a_distilled_card_fixes_its_steps_or_falling_timesteps_and_defaults_to_them(path: Path) -> None:
     """In each of its stages: the last `refine` of them are those of a second one."""
     card = cards.card(path.stem)
     times = card.schedule.timesteps
-    assert bool(times) == (card.schedule.guidance is Guidance.DISTILLED)
+    assert bool(times or card.schedule.steps) == (card.schedule.guidance is Guidance.DISTILLED)
+    assert not card.schedule.steps or card.defaults["steps"] in card.schedule.steps
+    assert not card.schedule.steps or card.defaults["guidance_scale"] == 1.0
     first = len(times) - int(str(card.settings.get("refine", 0)))
     assert [*times[:first], *times[first:]] == [*sorted(times[:first])[::-1], *sorted(times[first:])[::-1]]
     assert not times or (card.defaults["steps"], card.defaults["guidance_scale"]) == (len(times), 1.0)

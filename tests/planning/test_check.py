@@ -16,6 +16,7 @@ from vidgen.planning.check import check, draw
 
 GRIDS = [Grid(size=size, frames=frames) for size in (8, 16, 32, 64) for frames in (1, 4, 8)]
 EMBEDDED = replace(CARD, schedule=Schedule(guidance=Guidance.EMBEDDED))
+EITHER = replace(CARD, schedule=Schedule(guidance=Guidance.DISTILLED, steps=(8, 12)))
 TEXT_ONLY = replace(CARD, ways={Mode.T2V: CARD.ways[Mode.T2V]})
 
 
@@ -95,6 +96,7 @@ def test_what_a_model_can_do_is_let_through(changed: dict[str, Any]) -> None:
         (EMBEDDED, {"negative": "x"}, "embedded and reads no negative prompt", "add --true-cfg-scale 4"),
         (CARD, {"true_cfg_scale": 4.0}, "sketch has no true CFG scale", "drop --true-cfg-scale"),
         (DISTILLED, {"steps": 20, "guidance_scale": 1.0}, "distilled to 4 steps; 20 would", "drop --steps"),
+        (EITHER, {"steps": 20, "guidance_scale": 1.0}, "distilled to 8 or 12 steps; 20 would", "use --steps 8 or 12"),
         (DISTILLED, {"steps": 4, "guidance_scale": 3.0}, "guidance scale is 1, not 3", "drop --guidance-scale"),
         (CARD, {"mode": Mode.I2V}, "i2v needs a picture", "--at 0:first.png"),
         (CARD, {"mode": Mode.KEYFRAME}, "keyframe needs a picture", "--at 0:first.png"),

@@ -1,6 +1,7 @@
 """Memory: the numbers of a plan, against sums done by hand and against what is published."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,20 @@ def test_one_phase_at_a_time_holds_only_its_own_weights() -> None:
 
 def test_everything_resident_holds_the_sum_in_every_phase() -> None:
     assert {plan.weights_gib for plan in planned(BF16_RESIDENT, request()).values()} == {7.0}
+
+
+def test_a_mask_of_all_pairs_of_tokens_and_passes_that_take_turns_are_counted() -> None:
+    wanted = request(width=768, height=512, frames=121, guidance_scale=3.0)
+    plain = replace(CARD.cost, token_kib=1.0, pair_bytes=0.0)
+
+    def gib(**cost: Any) -> float:
+        card = replace(CARD, cost=replace(plain, **cost))
+        return phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE)[1].work_gib
+
+    tokens = 16 * 24 * 16
+    assert gib() == 2 * tokens / 2**20
+    assert gib(turns=True) == tokens / 2**20
+    assert gib(pair_bytes=4.0, turns=True) == tokens / 2**20 + 4 * tokens**2 / 2**30
 
 
 @pytest.mark.parametrize(

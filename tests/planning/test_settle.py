@@ -10,7 +10,7 @@ import pytest
 from tests.values import CARD, DISTILLED, says
 from vidgen.catalog import cards
 from vidgen.core import words
-from vidgen.core.card import ModelCard
+from vidgen.core.card import Guidance, ModelCard, Schedule
 from vidgen.core.errors import UsageRefused
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
 from vidgen.planning.settle import Subject, settle
@@ -153,6 +153,14 @@ def test_frames_and_seconds_of_one_layer_are_refused(layer: str) -> None:
 def test_a_part_of_a_fixed_schedule_is_still_the_whole_of_it(part: str) -> None:
     assert settled(flags(steps=part), DISTILLED).steps == 4
     assert origins(flags(steps=part), DISTILLED)["steps"] == ("4", "card")
+
+
+@pytest.mark.parametrize(("part", "steps"), [("50%", 8), ("100%", 8), ("120%", 8), ("140%", 12), ("300%", 12)])
+def test_a_part_of_several_fixed_numbers_of_steps_is_the_nearest_of_them(part: str, steps: int) -> None:
+    either = replace(DISTILLED, schedule=Schedule(guidance=Guidance.DISTILLED, steps=(8, 12)))
+    either = replace(either, defaults={**either.defaults, "steps": 8})
+    assert settled(flags(steps=part), either).steps == steps
+    assert settled(flags(steps=12), either).steps == 12
 
 
 def test_a_number_of_steps_is_kept_for_the_check_to_judge() -> None:

@@ -7,6 +7,7 @@ that was kept. So it draws its noise, encodes its pictures and counts its schedu
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeAlias
 
 import torch
@@ -109,6 +110,23 @@ class _Steps:
         for latents in drawn.values():
             watched(self._job, latents, f"after step {done} of {total}")
         self._step(done, total, lambda: _state(done, total, drawn, self._generator, self._finished))
+
+
+@contextmanager
+def listening(pipe: Any, after: Callback) -> Iterator[None]:
+    """While it lasts, `after` is called after each step of a pipeline that takes no callback: its scheduler tells."""
+    own, steps = pipe.scheduler.step, count()
+
+    def told(noise: torch.Tensor, moment: Any, *given: Any, **named: Any) -> tuple[torch.Tensor, ...]:
+        latents, *rest = own(noise, moment, *given, **named)
+        said = after(pipe, next(steps), moment, {"latents": latents})
+        return said.get("latents", latents), *rest
+
+    pipe.scheduler.step = told
+    try:
+        yield
+    finally:
+        del pipe.scheduler.step
 
 
 class Last:

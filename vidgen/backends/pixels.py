@@ -23,7 +23,7 @@ def noise(state: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def tiled(vae: Any, tiles: Mapping[str, int]) -> Iterator[None]:
+def tiled(vae: Any, tiles: Mapping[str, float]) -> Iterator[None]:
     """While it lasts, the VAE decodes in these tiles of space and time; no tiles, no change.
 
     Only ever around decoding: tiles would change the pictures that are encoded.
@@ -31,9 +31,10 @@ def tiled(vae: Any, tiles: Mapping[str, int]) -> Iterator[None]:
     if not tiles:
         yield
         return
-    before = {name: getattr(vae, name) for name in (*tiles, "use_tiling", "use_framewise_decoding")}
+    names = {*tiles, "use_tiling", "use_framewise_decoding"} & vars(vae).keys()
+    before = {name: vars(vae)[name] for name in names}
     vae.enable_tiling(**tiles)
-    vae.use_framewise_decoding = True
+    vars(vae).update(dict.fromkeys({"use_framewise_decoding"} & names, True))
     try:
         yield
     finally:

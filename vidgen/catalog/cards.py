@@ -190,6 +190,7 @@ def _schedule(table: Table) -> Schedule:
     schedule = Schedule(
         guidance=Guidance(guidance),
         timesteps=tuple(float(step) for step in table.take("timesteps", list, [])),
+        steps=tuple(int(number) for number in table.take("steps", list, [])),
         guidance_rescale=table.take("guidance_rescale", float, 0.0),
         decode_timestep=table.take("decode_timestep", float, 0.0),
         decode_noise_scale=None if noise < 0 else noise,
@@ -203,6 +204,8 @@ def _schedule(table: Table) -> Schedule:
 def _cost(table: Table) -> Cost:
     cost = Cost(
         token_kib=table.take("token_kib", float, 0.0),
+        pair_bytes=table.take("pair_bytes", float, 0.0),
+        turns=table.take("turns", bool, False),
         pixel_bytes=table.take("pixel_bytes", float, 0.0),
         tile_gib=table.take("tile_gib", float, 0.0),
         tile=table.take("tile", int, 512),

@@ -70,30 +70,40 @@ class Way:
 class Schedule:
     """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free.
 
-    Those of a family's second stage follow those of its first. `picture_crf`: how coarsely H.264 compressed what the
-    model saw, as a picture that it is given is to be; 0 is not at all.
+    Those of a family's second stage follow those of its first. `steps`: the numbers of steps that a distilled model was
+    made for, where its schedule is the usual one. `picture_crf`: how coarsely H.264 compressed what the model saw, as a
+    picture that it is given is to be; 0 is not at all.
     """
 
     guidance: Guidance
     timesteps: tuple[float, ...] = ()
+    steps: tuple[int, ...] = ()
     guidance_rescale: float = 0.0
     decode_timestep: float = 0.0
     decode_noise_scale: float | None = None
     image_cond_noise_scale: float = 0.0
     picture_crf: int = 0
 
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The only numbers of steps that are right; none where any is."""
+        return (len(self.timesteps),) if self.timesteps else self.steps
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
     """What one run needs beside its weights, measured: zero where nobody has measured it.
 
-    `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pixel_bytes`: the untiled
-    decoder's peak, in bytes for each pixel of each frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest
-    that are taken. `frames`: how many are drawn at once, where a clip is drawn piece by piece, and `decoded`, how many
-    the decoder takes at once; 0: all.
+    `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pair_bytes`: what one block holds
+    for each pair of latent tokens, where attention makes a mask of all pairs. `turns`: the passes of guidance come one
+    after the other, in the memory of one. `pixel_bytes`: the untiled decoder's peak, in bytes for each pixel of each
+    frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest that are taken. `frames`: how many are drawn at
+    once, where a clip is drawn piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
     """
 
     token_kib: float = 0.0
+    pair_bytes: float = 0.0
+    turns: bool = False
     pixel_bytes: float = 0.0
     tile_gib: float = 0.0
     tile: int = 512

@@ -69,10 +69,12 @@ def _guided(request: Request, card: ModelCard) -> None:
 
 
 def _schedule(request: Request, card: ModelCard) -> None:
-    fixed = len(card.schedule.timesteps)
-    if fixed and request.steps != fixed:
+    fixed = card.schedule.fixed
+    if fixed and request.steps not in fixed:
+        named = " or ".join(map(str, fixed))
         raise UsageRefused(
-            f"{card.name} is distilled to {fixed} steps; {request.steps} would not sample it rightly", "drop --steps"
+            f"{card.name} is distilled to {named} steps; {request.steps} would not sample it rightly",
+            "drop --steps" if len(fixed) == 1 else f"use --steps {named}",
         )
     if card.schedule.guidance is Guidance.DISTILLED and request.guidance_scale > 1:
         raise UsageRefused(

@@ -142,13 +142,13 @@ def _frames(settled: _Settled, fps: Fraction) -> int:
 
 
 def _steps(settled: _Settled, card: ModelCard) -> int:
-    """The steps asked for; a part of a distilled model's fixed schedule is still the whole of it."""
-    said = settled.get("steps")
-    fixed = len(card.schedule.timesteps)
+    """The steps asked for; a part of a distilled model's is the nearest number that it was made for."""
+    said, fixed = settled.get("steps"), card.schedule.fixed
+    wanted = words.steps(said, default=words.steps(card.defaults["steps"], default=1))
     if fixed and str(said).strip().endswith("%"):
         settled.origins["steps"] = "card"
-        return fixed
-    return words.steps(said, default=words.steps(card.defaults["steps"], default=1))
+        return min(fixed, key=lambda number: abs(number - wanted))
+    return wanted
 
 
 def _keyframe(at: words.At | Keyframe, frames: int, fps: Fraction) -> Keyframe:

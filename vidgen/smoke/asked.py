@@ -135,7 +135,7 @@ def _small(card: ModelCard, mode: Mode, name: str, subject: Subject, repeats: st
         height=side - 10,
         frames=card.grid.frames * -(-FEWEST // card.grid.frames),
         fps=Fraction(24000, 1001),
-        steps=len(card.schedule.timesteps) or 2,
+        steps=min(card.schedule.fixed, default=2),
         guidance_scale=float(str(card.defaults["guidance_scale"])),
         marks=(mark,) if card.ways[mode].keyframes else (),
         repeats=repeats,

@@ -8,7 +8,7 @@ from vidgen.core.card import Component, ModelCard
 from vidgen.core.errors import WeightsRefused
 
 INDEX = "model_index.json"
-WEIGHTLESS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "Extractor")
+WEIGHTLESS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "Extractor", "Guidance")
 """How the classes that have no weights are called."""
 
 TEXTS = (".json", ".txt", ".model", ".jinja")
