@@ -46,7 +46,7 @@ HEAVY = {
 
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "service", "misc"}
 
-BACKENDS_OWN = {"__init__", "lean", "onward", "port", "pipes", "pixels", "quiet", "quantize", "twin"}
+BACKENDS_OWN = {"__init__", "lean", "memories", "onward", "port", "pipes", "pixels", "quiet", "quantize", "twin"}
 """What the families share; every other file there is a family."""
 
 

@@ -10,13 +10,15 @@ from typing import Any, TypeAlias
 
 import torch
 
-from vidgen.backends import pipes
+from vidgen.backends import memories, pipes
 from vidgen.backends.port import Step, Tensors
 from vidgen.core.errors import InputRefused, NotFinite
 from vidgen.core.plan import Job
 
 Callback: TypeAlias = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 """What Diffusers calls after each step, with the pipeline, the index, the timestep and the tensors asked for."""
+
+Dream: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 BAND = 30.0
 """Latents are normalised: noise has a size of 1, finished latents of about 1. Thirty times that is no picture."""
@@ -26,17 +28,25 @@ STRONG = 15.0
 
 
 @contextmanager
-def stepping(job: Job, pipe: Any, generator: torch.Generator, step: Step, since: Tensors | None) -> Iterator[Callback]:
+def stepping(
+    job: Job,
+    pipe: Any,
+    generator: torch.Generator,
+    step: Step,
+    since: Tensors | None,
+    *,
+    dreamt: Dream = lambda taken: taken,
+) -> Iterator[Callback]:
     """While it lasts, the callback that it gives carries `pipe` from `since`, if there is one, to the end.
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
-    `latents`, the `generator`'s state and the number of the `step`. A scheduler that remembers more than its own
-    place between steps would have to put that in too.
+    `latents`, the `generator`'s state, the number of the `step`, and what the scheduler remembers beside its own place.
+    `dreamt`: what a sleeping transformer gives for what it takes, where that is of another shape.
     """
     kept = int(since["step"]) if since else 0
-    with ExitStack() as asleep:
-        if kept:
-            asleep.enter_context(_asleep(pipe.transformer))
+    with memories.of(pipe.scheduler) as memory, ExitStack() as asleep:
+        for transformer in _transformers(pipe) if kept else ():
+            asleep.enter_context(_asleep(transformer, dreamt))
 
         def after(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             done, total, latents = index + 1, pipe.num_timesteps, tensors["latents"]
@@ -46,10 +56,11 @@ def stepping(job: Job, pipe: Any, generator: torch.Generator, step: Step, since:
                     return {}
                 asleep.close()
                 generator.set_state(since["generator"])
+                memory.put_back(since, latents.device)
                 # laid out in memory as the pipeline's own: other strides would be rounded otherwise
                 return {"latents": torch.empty_like(latents).copy_(since["latents"])}
             watched(job, latents, f"after step {done} of {total}")
-            step(done, total, lambda: _state(done, latents, generator))
+            step(done, total, lambda: _state(done, latents, generator, memory.taken()))
             return {}
 
         yield after
@@ -76,8 +87,14 @@ def _likely(job: Job) -> str:
     return "try another seed; if it stays, the weights are damaged: download them again"
 
 
-def _state(done: int, latents: torch.Tensor, generator: torch.Generator) -> Tensors:
-    return pipes.on_disk({"latents": latents, "generator": generator.get_state(), "step": torch.tensor(done)})
+def _state(done: int, latents: torch.Tensor, generator: torch.Generator, remembered: Tensors) -> Tensors:
+    own = {"latents": latents, "generator": generator.get_state(), "step": torch.tensor(done)}
+    return pipes.on_disk({**own, **remembered})
+
+
+def _transformers(pipe: Any) -> list[Any]:
+    """All that draw in turn: some models have one for the first steps and another for the rest."""
+    return [part for name, part in pipe.components.items() if name.startswith("transformer") and part is not None]
 
 
 def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
@@ -92,10 +109,10 @@ def _fits(since: Tensors, kept: int, latents: torch.Tensor, total: int) -> None:
 
 
 @contextmanager
-def _asleep(transformer: Any) -> Iterator[None]:
+def _asleep(transformer: Any, dreamt: Dream) -> Iterator[None]:
     """While it lasts, `transformer` gives back what it is given, in no time; what others did to its `forward` stays."""
     before = vars(transformer).get("forward")
-    transformer.forward = lambda hidden_states, **words: (hidden_states,)
+    transformer.forward = lambda hidden_states, **words: (dreamt(hidden_states),)
     try:
         yield
     finally:
