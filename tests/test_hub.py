@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from tests.values import CARD
 from vidgen import hub
 from vidgen.catalog import cards
+from vidgen.core.card import Component
 from vidgen.core.plan import Weights
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -84,6 +85,16 @@ def test_either_file_will_do_for_a_tokenizer() -> None:
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "tokenizer.json").write_bytes(b"{}")
     assert here(folder).missing == ()
+
+
+def test_what_prepares_pictures_has_one_file_and_no_weights() -> None:
+    folder = written(Path("weights"))
+    part = Component(name="image_processor", kind="CLIPImageProcessor")
+    card = replace(CARD, folder=folder, components=(*CARD.components, part))
+    assert hub.find(card).missing == ("image_processor/preprocessor_config.json",)
+    (folder / "image_processor").mkdir()
+    (folder / "image_processor" / "preprocessor_config.json").write_bytes(b"{}")
+    assert hub.find(card).missing == ()
 
 
 def test_an_empty_folder_misses_every_component() -> None:

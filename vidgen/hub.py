@@ -1,13 +1,19 @@
 """Where a model's weights are: a folder, or the Hugging Face cache. Looks only; `weights/` fetches them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vidgen.core.card import Component, ModelCard
 from vidgen.core.plan import Weights
 
 INDEX = "*.safetensors.index.json"
+WEIGHTLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("Tokenizer", "TokenizerFast"): ("tokenizer.json", "spiece.model"),
+    ("Scheduler",): ("scheduler_config.json",),
+    ("Processor", "Extractor"): ("preprocessor_config.json",),
+}
+"""How classes without weights are called, and the files of which one is there."""
 LONGEST_HEADER = 100_000_000
 """Bytes: what the format itself allows."""
 
@@ -52,14 +58,11 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
 
 def _missing(component: Component, folder: Path) -> Iterator[str]:
     place = folder / component.name
-    if component.kind.endswith(("Tokenizer", "TokenizerFast")):
-        if not any((place / name).is_file() for name in ("tokenizer.json", "spiece.model")):
-            yield f"{component.name}/tokenizer.json"
-        return
-    if component.kind.endswith("Scheduler"):
-        if not (place / "scheduler_config.json").is_file():
-            yield f"{component.name}/scheduler_config.json"
-        return
+    for ends, names in WEIGHTLESS.items():
+        if component.kind.endswith(ends):
+            if not any((place / name).is_file() for name in names):
+                yield f"{component.name}/{names[0]}"
+            return
     if not (place / "config.json").is_file():
         yield f"{component.name}/config.json"
     yield from _missing_shards(component, place)

@@ -157,10 +157,11 @@ class Parts:
     def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
         known = quiet.found(kind.module, wanted)
+        dtype = torch.float32 if self._card.component(name).wide else self.dtype
         _same_class(name, folder / kind.card, wanted)
         try:
             with quiet.quickly():
-                part, report = kind.read(known, folder, self.dtype)
+                part, report = kind.read(known, folder, dtype)
         except UNREADABLE as error:
             if exhausted(error):
                 raise

@@ -13,31 +13,32 @@ import torch
 
 from vidgen.backends import pipes, quiet
 from vidgen.backends.pipes import Kind, Reader
-from vidgen.core.card import Twin, TwinPart
+from vidgen.core.card import NAMED, Twin, TwinPart
 from vidgen.core.errors import UsageRefused
 
 
-def build(twin: Twin, folder: Path, *, pipeline: str, seed: int = 0) -> Path:
+def build(twin: Twin, folder: Path, *, pipeline: str, says: Mapping[str, object] | None = None, seed: int = 0) -> Path:
     """The twin in `folder`, with the index of `pipeline`, as it would be downloaded; the same seed, the same weights.
 
+    `says` is what else its index says; a card that it names has the twin that the file describes for that card.
     Refuses (exit 2) a class that its family does not load, and arguments that the class does not take.
     """
     family = importlib.import_module(f"vidgen.backends.{twin.family}")
     kinds: Mapping[str, Kind] = {**pipes.KINDS, **family.KINDS}
-    index: dict[str, object] = {"_class_name": pipeline}
+    index: dict[str, object] = {"_class_name": pipeline, **(says or {})}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, part in twin.parts.items():
-            kind = _kind(twin, name, kinds)
+        for name, part in twin.of(pipeline, str(index.get(NAMED, ""))).items():
+            kind = _kind(twin, name, part, kinds)
             with quiet.quickly():
-                _made(twin, name, kind).save_pretrained(folder / name)
+                _made(twin, name, part, kind).save_pretrained(folder / name)
             index[name] = [kind.module.partition(".")[0], part.kind]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     return folder
 
 
-def _kind(twin: Twin, name: str, kinds: Mapping[str, Kind]) -> Kind:
-    wanted = twin.parts[name].kind
+def _kind(twin: Twin, name: str, part: TwinPart, kinds: Mapping[str, Kind]) -> Kind:
+    wanted = part.kind
     if wanted not in kinds or kinds[wanted].read not in MAKERS:
         makeable = sorted(known for known, kind in kinds.items() if kind.read in MAKERS)
         raise UsageRefused(
@@ -47,8 +48,7 @@ def _kind(twin: Twin, name: str, kinds: Mapping[str, Kind]) -> Kind:
     return kinds[wanted]
 
 
-def _made(twin: Twin, name: str, kind: Kind) -> Any:
-    part = twin.parts[name]
+def _made(twin: Twin, name: str, part: TwinPart, kind: Kind) -> Any:
     known = quiet.found(kind.module, part.kind)
     try:
         return MAKERS[kind.read](known, part)

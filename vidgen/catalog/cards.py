@@ -11,15 +11,13 @@ from functools import cache
 from pathlib import Path
 
 from vidgen.catalog.tables import Table, load
-from vidgen.core.card import Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
+from vidgen.core.card import NAMED, Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
 from vidgen.core.words import nearest
 
 OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
-NAMED = "_vidgen_card"
-"""In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
 
 
 def folders() -> list[Path]:
@@ -68,9 +66,9 @@ def for_folder(folder: Path) -> ModelCard:
     named = cards().get(str(kinds.get(NAMED, "")))
     if named:
         return _adopted(named, folder, kinds)
-    for candidate in cards().values():
-        if pipeline in candidate.serves:
-            return _adopted(candidate, folder, kinds)
+    fitting = [card for card in cards().values() if pipeline in card.serves and card.index.items() <= kinds.items()]
+    if fitting:
+        return _adopted(max(fitting, key=lambda card: len(card.index)), folder, kinds)
     raise WeightsRefused(f"{folder} holds a {pipeline}, which no card serves", "see what is served: vidgen models")
 
 
@@ -102,6 +100,7 @@ def read(path: Path) -> ModelCard:
         folder=(path.parent / folder).resolve() if folder else None,
         licence=weights.take("licence", str, ""),
         serves=weights.texts("serves"),
+        index=weights.table("index").rest(),
         grid=_grid(table.table("grid")),
         components=tuple(_component(name, entry) for name, entry in table.tables("components").items()),
         ways={_mode(name, entry): _way(entry) for name, entry in table.tables("ways").items()},
@@ -131,7 +130,11 @@ def _component(name: str, table: Table) -> Component:
     if not 0 <= blocks <= 1:
         raise UsageRefused(f"{table.where}: blocks = {blocks:g} is no share", "give blocks a number from 0 to 1")
     component = Component(
-        name=name, kind=table.take("kind", str), parameters=table.take("parameters", int, 0), blocks=blocks
+        name=name,
+        kind=table.take("kind", str),
+        parameters=table.take("parameters", int, 0),
+        blocks=blocks,
+        wide=table.take("wide", bool, False),
     )
     table.finish()
     return component
@@ -148,6 +151,7 @@ def _way(table: Table) -> Way:
         pipeline=table.take("pipeline", str),
         keyframes=table.take("keyframes", int, 0),
         guidance_scale=table.take("guidance_scale", float) if "guidance_scale" in table else None,
+        ends=table.take("ends", bool, False),
         phases={phase: table.texts(phase) for phase in Phase},
     )
     table.finish()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from vidgen.core.request import Mode
 
+NAMED = "_vidgen_card"
+"""In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
+
 
 class Phase(StrEnum):
     """The three phases that hold weights, in their order."""
@@ -37,26 +40,30 @@ class Component:
     """One part of the pipeline: its sub-folder, its class in Diffusers or Transformers, its exact parameter count.
 
     `parameters` is 0 where the count is not publicly known; the size on disk is then used. `blocks`: the share of them
-    in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized.
+    in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `wide`: it is
+    held and computed in 32 bits whatever the rest is, as its makers do.
     """
 
     name: str
     kind: str
     parameters: int = 0
     blocks: float = 0.0
+    wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
     """How a model serves one mode: the Diffusers pipeline, and the components that each phase holds.
 
-    `guidance_scale` is this mode's own default, where it has one.
+    `guidance_scale` is this mode's own default, where it has one. `ends`: its pictures are those of the first frame and
+    of the last, both and no others.
     """
 
     pipeline: str
     phases: Mapping[Phase, tuple[str, ...]]
     keyframes: int = 0
     guidance_scale: float | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +96,7 @@ class ModelCard:
     """What is true of one model. `settings` holds what only its family reads; `defaults` what nobody needs to type.
 
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
+    `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say.
     """
 
     name: str
@@ -113,6 +121,7 @@ class ModelCard:
     loras: bool = True
     knows: str = ""
     serves: tuple[str, ...] = ()
+    index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -134,7 +143,18 @@ class TwinPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Twin:
-    """A family in miniature: real classes at tiny size, by the name of the component. Its weights will be random."""
+    """A family in miniature: real classes at tiny size, by the name of the component. Its weights will be random.
+
+    `parts` are those of every model; `own` says what a pipeline or a card has beside them or in their place.
+    """
 
     family: str
     parts: Mapping[str, TwinPart]
+    own: Mapping[str, Mapping[str, TwinPart]] = field(default_factory=dict)
+
+    def of(self, *names: str) -> Mapping[str, TwinPart]:
+        """The components of the twin of a pipeline or card, by its `names`: what the later ones say counts more."""
+        parts = dict(self.parts)
+        for name in names:
+            parts |= self.own.get(name, {})
+        return parts
