@@ -84,6 +84,14 @@ CLIP_H = {
     "patch_size": 14,
     "image_size": 224,
 }
+COG_5B = {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
+COG_CONFIGS: dict[str, dict[str, Any]] = {
+    "cogvideox-2b": {},
+    "cogvideox-5b": COG_5B,
+    "cogvideox-5b-i2v": {**COG_5B, "in_channels": 32, "use_learned_positional_embeddings": True},
+    "cogvideox-1.5-5b": {**COG_5B, "patch_size_t": 2, "patch_bias": False},
+    "cogvideox-1.5-5b-i2v": {**COG_5B, "in_channels": 32, "patch_size_t": 2, "patch_bias": False, "ofs_embed_dim": 512},
+}
 
 
 def counted(model: Any) -> tuple[int, float]:
@@ -137,6 +145,22 @@ def test_a_card_of_wan_counts_every_parameter(name: str) -> None:
     assert said == {part: found[part] for part in said}
     weightless = {part.name for part in cards.card(name).components} - said.keys()
     assert weightless <= {"tokenizer", "scheduler", "image_processor"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COG_CONFIGS)
+def test_a_card_of_cogvideox_counts_every_parameter(name: str) -> None:
+    import torch
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        found = {
+            "transformer": counted(CogVideoXTransformer3DModel(**COG_CONFIGS[name])),
+            "vae": (counted(AutoencoderKLCogVideoX())[0], 0.0),
+            "text_encoder": counted(T5EncoderModel(T5Config(**T5_XXL, feed_forward_proj="gated-gelu"))),
+        }
+    assert on_card(name) == found
 
 
 @pytest.mark.parametrize("name", CARDS)

@@ -22,7 +22,7 @@ def noise(state: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def tiled(vae: Any, tiles: Mapping[str, int]) -> Iterator[None]:
+def tiled(vae: Any, tiles: Mapping[str, float]) -> Iterator[None]:
     """While it lasts, the VAE decodes in these tiles of space and time; no tiles, no change.
 
     Only ever around decoding: tiles would change the pictures that are encoded.
