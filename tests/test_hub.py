@@ -93,6 +93,16 @@ def test_either_file_will_do_for_a_tokenizer() -> None:
     assert here(folder).missing == ()
 
 
+def test_what_prepares_pictures_has_one_file_and_no_weights() -> None:
+    folder = written(Path("weights"))
+    part = Component(name="image_processor", kind="CLIPImageProcessor")
+    card = replace(CARD, folder=folder, components=(*CARD.components, part))
+    assert hub.find(card).missing == ("image_processor/preprocessor_config.json",)
+    (folder / "image_processor").mkdir()
+    (folder / "image_processor" / "preprocessor_config.json").write_bytes(b"{}")
+    assert hub.find(card).missing == ()
+
+
 def test_an_empty_folder_misses_every_component() -> None:
     Path("weights").mkdir()
     missing = here(Path("weights")).missing

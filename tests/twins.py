@@ -61,7 +61,14 @@ def _make_loud(file: Path) -> None:
     save_file({**tensors, **loud}, file, metadata={"format": "pt"})
 
 
-def lora(file: Path, *, prefix: str = "transformer", rank: int = 4, width: int = 32) -> Path:
+def lora(
+    file: Path,
+    *,
+    prefix: str = "transformer",
+    rank: int = 4,
+    width: int = 32,
+    layer: str = "transformer_blocks.{}.attn1",
+) -> Path:
     """A random LoRA for the attention of the tiny transformer; another `prefix` or `width`: for another model."""
     import torch
     from safetensors.torch import save_file
@@ -69,8 +76,8 @@ def lora(file: Path, *, prefix: str = "transformer", rank: int = 4, width: int =
     generator = torch.Generator().manual_seed(5)
     tensors = {}
     for block in range(2):
-        for layer in ("to_q", "to_k", "to_v"):
-            name = f"{prefix}.transformer_blocks.{block}.attn1.{layer}"
+        for part in ("to_q", "to_k", "to_v"):
+            name = f"{prefix}.{layer.format(block)}.{part}"
             tensors[f"{name}.lora_A.weight"] = torch.randn(rank, width, generator=generator)
             tensors[f"{name}.lora_B.weight"] = torch.randn(width, rank, generator=generator)
     save_file(tensors, file)

@@ -30,7 +30,7 @@ from vidgen.backends.quiet import found, quickly
 from vidgen.backends.twin import build
 from vidgen.catalog import cards
 from vidgen.catalog.twins import twin
-from vidgen.core.card import ModelCard, TwinPart
+from vidgen.core.card import NAMED, ModelCard, TwinPart
 from vidgen.core.errors import ChecksFailed, InputRefused, Stopped, UsageRefused, WeightsRefused
 from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
 from vidgen.core.request import Keyframe, Lora, Mode
@@ -654,7 +654,7 @@ def model(folder: Path) -> str:
 def named(model: str, card: str) -> str:
     """The same weights, whose index names their card."""
     index = Path(model) / "model_index.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), cards.NAMED: card}))
+    index.write_text(json.dumps({**json.loads(index.read_text()), NAMED: card}))
     return model
 
 

@@ -97,7 +97,7 @@ def test_a_distilled_card_fixes_its_steps_or_falling_timesteps_and_defaults_to_t
 def test_no_two_shipped_cards_share_a_name_an_alias_or_a_pipeline_served() -> None:
     known = [cards.read(path) for path in SHIPPED]
     names = [name for card in known for name in (card.name, *card.aliases)]
-    serves = [pipeline for card in known for pipeline in card.serves]
+    serves = [(pipeline, *sorted(card.index.items())) for card in known for pipeline in card.serves]
     assert len(set(names)) == len(names)
     assert len(set(serves)) == len(serves)
 
@@ -223,6 +223,23 @@ def test_a_folders_own_classes_and_sizes_count_not_the_cards() -> None:
     assert found.component("tokenizer").kind == "T5TokenizerFast"
     assert found.component("vae").kind == "AutoencoderKLLTXVideo"
     assert {component.parameters for component in found.components} == {0}
+
+
+def test_what_else_an_index_says_tells_cards_of_one_pipeline_apart(added: Path) -> None:
+    for name, index in (
+        ("plain", ""),
+        ("split", "index = { ratio = 0.5 }"),
+        ("other", "index = { ratio = 0.5, wide = true }"),
+    ):
+        text = TEXT.replace("[weights]", f'[weights]\nserves = ["SketchPipeline"]\n{index}').replace(
+            'aliases = ["sk"]', ""
+        )
+        written(text.replace('title = "Sketch"', f'title = "{name}"'), f"added/{name}.toml")
+    says = {"_class_name": "SketchPipeline"}
+    assert cards.card(indexed(says, "a")).title == "plain"
+    assert cards.card(indexed({**says, "ratio": 0.5}, "b")).title == "split"
+    assert cards.card(indexed({**says, "ratio": 0.5, "wide": True, "vae": [1]}, "c")).title == "other"
+    assert cards.card(indexed({**says, "ratio": 0.9}, "d")).title == "plain"
 
 
 def test_a_folder_named_by_a_dot_is_called_by_its_real_name(monkeypatch: pytest.MonkeyPatch) -> None:

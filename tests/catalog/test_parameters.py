@@ -42,6 +42,58 @@ T5_XXL = {"d_model": 4096, "num_layers": 24, "num_heads": 64, "d_kv": 64, "d_ff"
 CARDS = sorted(path.stem for path in cards.OWN.glob("ltx-video-*.toml"))
 
 
+WAN_CONFIGS: dict[str, dict[str, Any]] = {
+    "wan-2.1-t2v-1.3b": {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
+    "wan-2.1-t2v-14b": {},
+    "wan-2.1-i2v-14b-480p": {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120},
+    "wan-2.1-i2v-14b-720p": {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120},
+    "wan-2.1-flf2v-14b-720p": {
+        "in_channels": 36,
+        "image_dim": 1280,
+        "added_kv_proj_dim": 5120,
+        "pos_embed_seq_len": 2 * 257,
+    },
+    "wan-2.2-ti2v-5b": {
+        "in_channels": 48,
+        "out_channels": 48,
+        "num_attention_heads": 24,
+        "ffn_dim": 14336,
+        "num_layers": 30,
+    },
+    "wan-2.2-t2v-a14b": {},
+    "wan-2.2-i2v-a14b": {"in_channels": 36},
+}
+WAN_VAES: dict[str, dict[str, Any]] = {
+    "wan-2.2-ti2v-5b": {
+        "base_dim": 160,
+        "decoder_base_dim": 256,
+        "z_dim": 48,
+        "is_residual": True,
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+        "scale_factor_spatial": 16,
+    },
+}
+UMT5_XXL = {**T5_XXL, "vocab_size": 256384}
+CLIP_H = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 224,
+}
+COG_5B = {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
+COG_CONFIGS: dict[str, dict[str, Any]] = {
+    "cogvideox-2b": {},
+    "cogvideox-5b": COG_5B,
+    "cogvideox-5b-i2v": {**COG_5B, "in_channels": 32, "use_learned_positional_embeddings": True},
+    "cogvideox-1.5-5b": {**COG_5B, "patch_size_t": 2, "patch_bias": False},
+    "cogvideox-1.5-5b-i2v": {**COG_5B, "in_channels": 32, "patch_size_t": 2, "patch_bias": False, "ofs_embed_dim": 512},
+}
+
+
 def counted(model: Any) -> tuple[int, float]:
     """Its parameters, and the share of them that quantization shrinks."""
     from vidgen.backends.quantize import in_blocks
@@ -65,8 +117,50 @@ def test_a_card_counts_every_parameter(name: str) -> None:
             "vae": (counted(AutoencoderKLLTXVideo(**VAE_CONFIGS[min(version, "0.9.5")]))[0], 0.0),
             "text_encoder": counted(T5EncoderModel(T5Config(**T5_XXL, feed_forward_proj="gated-gelu"))),
         }
-    card = cards.card(name)
-    assert found == {part.name: (part.parameters, part.blocks) for part in card.components if part.parameters}
+    assert found == on_card(name)
+
+
+def on_card(name: str) -> dict[str, tuple[int, float]]:
+    """What a card says of each component that has weights."""
+    return {part.name: (part.parameters, part.blocks) for part in cards.card(name).components if part.parameters}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAN_CONFIGS)
+def test_a_card_of_wan_counts_every_parameter(name: str) -> None:
+    import torch
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+
+    with torch.device("meta"):
+        transformer = counted(WanTransformer3DModel(**WAN_CONFIGS[name]))
+        found = {
+            "transformer": transformer,
+            "transformer_2": transformer,
+            "vae": (counted(AutoencoderKLWan(**WAN_VAES.get(name, {})))[0], 0.0),
+            "text_encoder": counted(UMT5EncoderModel(UMT5Config(**UMT5_XXL, feed_forward_proj="gated-gelu"))),
+            "image_encoder": (counted(CLIPVisionModel(CLIPVisionConfig(**CLIP_H)))[0], 0.0),
+        }
+    said = on_card(name)
+    assert said == {part: found[part] for part in said}
+    weightless = {part.name for part in cards.card(name).components} - said.keys()
+    assert weightless <= {"tokenizer", "scheduler", "image_processor"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COG_CONFIGS)
+def test_a_card_of_cogvideox_counts_every_parameter(name: str) -> None:
+    import torch
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        found = {
+            "transformer": counted(CogVideoXTransformer3DModel(**COG_CONFIGS[name])),
+            "vae": (counted(AutoencoderKLCogVideoX())[0], 0.0),
+            "text_encoder": counted(T5EncoderModel(T5Config(**T5_XXL, feed_forward_proj="gated-gelu"))),
+        }
+    assert on_card(name) == found
 
 
 LTX2_CARDS = sorted(path.stem for path in cards.OWN.glob("ltx-2*.toml"))

@@ -6,8 +6,8 @@ import pytest
 
 from tests.values import says
 from vidgen.catalog import cards, presets, settings
+from vidgen.core import words
 from vidgen.core.errors import UsageRefused
-from vidgen.core.request import Keyframe
 from vidgen.planning.check import check
 from vidgen.planning.settle import Subject, settle
 
@@ -31,7 +31,8 @@ def test_the_shipped_presets_are_those_of_the_documentation() -> None:
 def test_every_shipped_preset_suits_every_model(name: str, model: str) -> None:
     card, preset = cards.card(model), presets.preset(name)
     for mode, way in card.ways.items():
-        subject = Subject(mode=mode, prompt="x", at=[Keyframe(picture=Path("a.png"))] if way.keyframes else ())
+        at = [words.at(f"{place}:a.png") for place in (0, -1)[: way.keyframes]]
+        subject = Subject(mode=mode, prompt="x", at=at)
         (request,), _ = settle({"preset": preset.values}, card, subject, fresh_seed=1)
         check(request, card)
     assert preset.summary

@@ -11,27 +11,32 @@ from vidgen.core.errors import UsageRefused
 
 @pytest.mark.parametrize("family", twins.twins())
 def test_every_shipped_twin_has_exactly_the_components_of_the_cards_that_it_stands_for(family: str) -> None:
-    served = [card for card in cards.cards().values() if card.family == family and card.serves]
+    described = twins.twin(family)
+    every = [card for card in cards.cards().values() if card.family == family]
+    served = [card for card in every if card.serves or card.name in described.own]
     assert served
     for card in served:
-        parts = twins.twin(family).of(card.serves[0])
-        kinds = {name: part.kind for name, part in parts.items()}
+        pipeline = card.serves[0] if card.serves else next(iter(card.ways.values())).pipeline
+        kinds = {name: part.kind for name, part in described.of(pipeline, card.name).items()}
         assert {component.name: component.kind for component in card.components} == kinds
+    pipelines = {way.pipeline for card in every for way in card.ways.values()}
+    assert set(described.own) <= pipelines | {card.name for card in every}
 
 
-def test_what_one_pipeline_has_otherwise_stands_over_what_all_have() -> None:
+def test_what_one_pipeline_or_card_has_otherwise_stands_over_what_all_have() -> None:
     path = Path("sketch.toml")
     path.write_text(
         '[pen]\nkind = "Pen"\nwidth = 3\nink = 1\n'
-        '[APipeline.pen]\nwidth = 4\n[APipeline.paper]\nkind = "Paper"\n[BPipeline.pen]\nkind = "Brush"\n'
+        '[APipeline.pen]\nwidth = 4\n[APipeline.paper]\nkind = "Paper"\n["b-1.5".pen]\nkind = "Brush"\n'
     )
     found = twins.read(path)
-    assert found.of("CPipeline") == found.parts
-    assert {name: (part.kind, part.arguments) for name, part in found.of("APipeline").items()} == {
+    assert found.of("CPipeline", "") == found.parts
+    assert {name: (part.kind, part.arguments) for name, part in found.of("APipeline", "c").items()} == {
         "pen": ("Pen", {"width": 4, "ink": 1}),
         "paper": ("Paper", {}),
     }
-    assert found.of("BPipeline")["pen"].arguments == {}
+    both = found.of("APipeline", "b-1.5")
+    assert (both["pen"].kind, both["pen"].arguments, both["paper"].kind) == ("Brush", {}, "Paper")
 
 
 def test_a_twin_is_its_classes_and_their_arguments() -> None:

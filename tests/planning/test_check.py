@@ -142,3 +142,37 @@ def test_the_two_lengths_that_a_refusal_offers_are_both_legal_and_nearest(length
     assert below < length < above == below + 8
     for frames in (below, above):
         check(request(frames=frames, strict=True), CARD)
+
+
+ENDS = replace(
+    CARD, ways={**CARD.ways, Mode.KEYFRAME: replace(CARD.ways[Mode.KEYFRAME], ends=True)}, grid=Grid(size=32, frames=8)
+)
+
+
+def test_a_mode_of_first_and_last_takes_both() -> None:
+    assert check(request(**keys(0, 16)), ENDS)[1] == ()
+    assert check(request(**keys(16, 0)), ENDS)[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (keys(0), ("two pictures: of the first frame and of the last", "--at 0:first.png --at -1:last.png")),
+        (keys(0, 8), ("of the first frame and of the last",)),
+        (keys(0, 8, 16), ("of the first frame and of the last",)),
+        ({**keys(0, 15), "frames": 16}, ("ends on its last picture after 8k+1 frames", "try --frames 9 or 17")),
+    ],
+)
+def test_a_mode_of_first_and_last_refuses_others_and_what_would_be_cut_off(
+    words: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    with pytest.raises(UsageRefused) as refused:
+        check(request(**words), ENDS)
+    says(refused, 2, *said)
+
+
+def test_a_mode_of_first_and_last_refuses_a_strength_that_would_be_ignored() -> None:
+    marks = (key(0), replace(key(16), strength=0.5))
+    with pytest.raises(UsageRefused) as refused:
+        check(request(mode=Mode.KEYFRAME, keyframes=marks), ENDS)
+    says(refused, 2, "at strength 1")

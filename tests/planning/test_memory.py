@@ -35,6 +35,13 @@ def test_weights_are_parameters_times_bytes() -> None:
     assert component_gib("transformer", CARD, NOTHING, Precision.FP32) == 4.0
 
 
+def test_what_is_always_wide_weighs_the_same_at_every_precision() -> None:
+    parts = [replace(part, wide=True, blocks=0.5) for part in CARD.components]
+    card = replace(CARD, components=tuple(parts))
+    for precision in Precision:
+        assert component_gib("transformer", card, NOTHING, precision) == 4.0
+
+
 def test_weights_of_unknown_count_weigh_what_their_files_weigh_at_bf16() -> None:
     weights = Weights(folder=None, sizes={"tokenizer": 2**30})
     assert component_gib("tokenizer", CARD, weights, Precision.BF16) == 1.0

@@ -17,7 +17,8 @@ from tools.pocket.latents import load_scale
 from tools.pocket.loop import averaged
 from tools.pocket.tokens import make_tokenizer
 from tools.pocket.words_stage import load_text_encoder
-from vidgen.catalog.cards import BUILT_IN, NAMED
+from vidgen.catalog.cards import BUILT_IN
+from vidgen.core.card import NAMED
 
 TOKENIZER_NAME = "PreTrainedTokenizerFast"
 

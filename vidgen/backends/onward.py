@@ -7,12 +7,13 @@ that was kept. So it draws its noise, encodes its pictures and counts its schedu
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, TypeAlias
 
 import torch
 
-from vidgen.backends import pipes
+from vidgen.backends import memories, pipes
 from vidgen.backends.port import Step, Tensors
 from vidgen.core.errors import InputRefused, NotFinite
 from vidgen.core.plan import Job
@@ -57,59 +58,75 @@ def stepping(
 
     The callback looks at the latents of each new step (exit 7), tells `step`, and offers it the state to go on from:
     `latents` and what is drawn beside them, pieces that are `finished`, the `generator`'s state, the number of the
-    `step` and of all `steps`. A scheduler that remembers more than its own place would have to put that in too.
+    `step` and of all `steps`, and what the scheduler remembers beside its own place.
     """
-    with ExitStack() as asleep:
-        if since:
-            asleep.enter_context(_asleep(pipe.transformer, walk))
-        yield _Steps(job, generator, step, since or {}, walk, asleep.close)
+    with memories.of(pipe.scheduler) as memory, ExitStack() as asleep:
+        for transformer in _transformers(pipe) if since else ():
+            asleep.enter_context(_asleep(transformer, walk))
+        yield _Steps(
+            job=job,
+            generator=generator,
+            step=step,
+            since=since or {},
+            walk=walk,
+            memory=memory,
+            wake=asleep.close,
+            done=walk.before,
+        )
 
 
+@dataclass(kw_only=True, slots=True)
 class _Steps:
     """The callback of one run: what was done already is handed over, what is new is looked at and told."""
 
-    def __init__(
-        self, job: Job, generator: torch.Generator, step: Step, since: Tensors, walk: Walk, wake: Callable[[], None]
-    ) -> None:
-        self._job, self._generator, self._step, self._walk, self._wake = job, generator, step, walk, wake
-        self._since, self._kept = since, int(since["step"]) if since else 0
-        self._done, self._finished = walk.before, list[torch.Tensor]()
+    job: Job
+    generator: torch.Generator
+    step: Step
+    since: Tensors
+    walk: Walk
+    memory: memories.Memory
+    wake: Callable[[], None]
+    done: int
+    finished: list[torch.Tensor] = field(default_factory=list)
 
     def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        total, at_end = self._walk.total or pipe.num_timesteps * self._walk.pieces, index + 1 == pipe.num_timesteps
-        drawn = {name: tensors[name] for name in ("latents", *self._walk.beside)}
-        self._done += 1
-        if self._done <= self._kept:
-            _fits(self._since, self._kept, drawn, total)
-            drawn["latents"] = self._again(drawn, at_end=at_end)
+        total, at_end = self.walk.total or pipe.num_timesteps * self.walk.pieces, index + 1 == pipe.num_timesteps
+        drawn = {name: tensors[name] for name in ("latents", *self.walk.beside)}
+        self.done += 1
+        kept = int(self.since["step"]) if self.since else 0
+        if self.done <= kept:
+            _fits(self.since, kept, drawn, total)
+            drawn["latents"] = self._again(drawn, kept, at_end=at_end)
         else:
-            self._tell(self._done, total, drawn)
-        if at_end and self._walk.pieces > 1:
-            self._finished.append(drawn["latents"])
+            self._tell(self.done, total, drawn)
+        if at_end and self.walk.pieces > 1:
+            self.finished.append(drawn["latents"])
         return {"latents": drawn["latents"]}
 
-    def _again(self, drawn: Tensors, *, at_end: bool) -> torch.Tensor:
+    def _again(self, drawn: Tensors, kept: int, *, at_end: bool) -> torch.Tensor:
         """The latents of a step that was done: those that were kept, at the kept step and at the end of a piece.
 
         A pipeline takes back its latents alone; what it draws beside them is written over.
         """
-        if self._done == self._kept:
-            self._wake()
-            self._generator.set_state(self._since["generator"])
-            for name in self._walk.beside:
-                drawn[name].copy_(self._since[name])
-            kept = self._since["latents"]
-        elif at_end and self._walk.pieces > 1:
-            kept = self._since["finished"][len(self._finished)]
+        if self.done == kept:
+            self.wake()
+            self.generator.set_state(self.since["generator"])
+            self.memory.put_back(self.since, drawn["latents"].device)
+            for name in self.walk.beside:
+                drawn[name].copy_(self.since[name])
+            own = self.since["latents"]
+        elif at_end and self.walk.pieces > 1:
+            own = self.since["finished"][len(self.finished)]
         else:
             return drawn["latents"]
         # laid out in memory as the pipeline's own: other strides would be rounded otherwise
-        return torch.empty_like(drawn["latents"]).copy_(kept)
+        return torch.empty_like(drawn["latents"]).copy_(own)
 
     def _tell(self, done: int, total: int, drawn: Tensors) -> None:
         for latents in drawn.values():
-            watched(self._job, latents, f"after step {done} of {total}")
-        self._step(done, total, lambda: _state(done, total, drawn, self._generator, self._finished))
+            watched(self.job, latents, f"after step {done} of {total}")
+        state = partial(_state, done, total, drawn, self.generator, self.memory, self.finished)
+        self.step(done, total, state)
 
 
 @contextmanager
@@ -165,11 +182,21 @@ def _likely(job: Job) -> str:
 
 
 def _state(
-    done: int, total: int, drawn: Tensors, generator: torch.Generator, finished: Sequence[torch.Tensor]
+    done: int,
+    total: int,
+    drawn: Tensors,
+    generator: torch.Generator,
+    memory: memories.Memory,
+    finished: Sequence[torch.Tensor],
 ) -> Tensors:
     steps = {"step": torch.tensor(done), "steps": torch.tensor(total)}
     pieces = {"finished": torch.stack(list(finished))} if finished else {}
-    return pipes.on_disk({**drawn, "generator": generator.get_state(), **steps, **pieces})
+    return pipes.on_disk({**drawn, "generator": generator.get_state(), **steps, **pieces, **memory.taken()})
+
+
+def _transformers(pipe: Any) -> list[Any]:
+    """All that draw in turn: some models have one for the first steps and another for the rest."""
+    return [part for name, part in pipe.components.items() if name.startswith("transformer") and part is not None]
 
 
 def _fits(since: Tensors, kept: int, drawn: Tensors, total: int) -> None:

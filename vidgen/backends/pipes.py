@@ -185,17 +185,23 @@ class Parts:
     def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
-        fp16 = self.dtype is torch.bfloat16 and self._card.component(name).half == "fp16"
         _same_class(name, folder / kind.card, wanted)
         try:
             with quiet.quickly():
-                part, report = kind.read(known, folder, torch.float16 if fp16 else self.dtype)
+                part, report = kind.read(known, folder, self._dtype(name))
         except UNREADABLE as error:
             if exhausted(error):
                 raise
             raise _refused(name, folder, kind, error) from error
         fit.refuse(name, folder, report)
         return part
+
+    def _dtype(self, name: str) -> torch.dtype:
+        """What a component is held and computed in: its makers' choice where it is not the plan's."""
+        component = self._card.component(name)
+        if component.wide:
+            return torch.float32
+        return torch.float16 if self.dtype is torch.bfloat16 and component.half == "fp16" else self.dtype
 
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:

@@ -15,25 +15,26 @@ from safetensors import SafetensorError
 
 from vidgen.backends import pipes, quiet
 from vidgen.backends.pipes import Kind, Reader
-from vidgen.core.card import Twin, TwinPart
+from vidgen.core.card import NAMED, Twin, TwinPart
 from vidgen.core.errors import OutputRefused, UsageRefused
 
 APART = r" (?=\d)|\n+|\w+|[^\w\s]+"
 """What a tokenizer of words takes for one: as Llama does, also ends of lines, and a space before a number."""
 
 
-def build(twin: Twin, folder: Path, *, pipeline: str, seed: int = 0) -> Path:
+def build(twin: Twin, folder: Path, *, pipeline: str, says: Mapping[str, object] | None = None, seed: int = 0) -> Path:
     """The twin in `folder`, with the index of `pipeline`, as it would be downloaded; the same seed, the same weights.
 
+    `says` is what else its index says; a card that it names has the twin that the file describes for that card.
     Refuses (exit 2) a class that its family does not load, and arguments that the class does not take; and (exit 6) a
     folder that has no room for it.
     """
     family = importlib.import_module(f"vidgen.backends.{twin.family}")
     kinds: Mapping[str, Kind] = {**pipes.KINDS, **family.KINDS}
-    index: dict[str, object] = {"_class_name": pipeline}
+    index: dict[str, object] = {"_class_name": pipeline, **(says or {})}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, part in twin.of(pipeline).items():
+        for name, part in twin.of(pipeline, str(index.get(NAMED, ""))).items():
             kind = _kind(twin, name, part, kinds)
             with quiet.quickly():
                 made = _made(twin, name, part, kind)

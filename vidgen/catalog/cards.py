@@ -11,15 +11,13 @@ from functools import cache
 from pathlib import Path
 
 from vidgen.catalog.tables import Table, load
-from vidgen.core.card import Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
+from vidgen.core.card import NAMED, Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
 from vidgen.core.words import nearest, size
 
 OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
-NAMED = "_vidgen_card"
-"""In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
 
 HALVES = ("bf16", "fp16")
 
@@ -70,9 +68,9 @@ def for_folder(folder: Path) -> ModelCard:
     named = cards().get(str(kinds.get(NAMED, "")))
     if named:
         return _adopted(named, folder, kinds)
-    for candidate in cards().values():
-        if pipeline in candidate.serves:
-            return _adopted(candidate, folder, kinds)
+    fitting = [card for card in cards().values() if pipeline in card.serves and card.index.items() <= kinds.items()]
+    if fitting:
+        return _adopted(max(fitting, key=lambda card: len(card.index)), folder, kinds)
     raise WeightsRefused(f"{folder} holds a {pipeline}, which no card serves", "see what is served: vidgen models")
 
 
@@ -104,6 +102,7 @@ def read(path: Path) -> ModelCard:
         folder=(path.parent / folder).resolve() if folder else None,
         licence=weights.take("licence", str, ""),
         serves=weights.texts("serves"),
+        index=weights.table("index").rest(),
         grid=_grid(table.table("grid")),
         components=tuple(_component(name, entry) for name, entry in table.tables("components").items()),
         ways={_mode(name, entry): _way(entry) for name, entry in table.tables("ways").items()},
@@ -160,6 +159,7 @@ def _component(name: str, table: Table) -> Component:
         tokens=table.take("tokens", int, 0),
         marks=table.take("marks", bool, True),
         source=table.take("source", str, ""),
+        wide=table.take("wide", bool, False),
     )
     table.finish()
     return component
@@ -176,6 +176,7 @@ def _way(table: Table) -> Way:
         pipeline=table.take("pipeline", str),
         keyframes=table.take("keyframes", int, 0),
         guidance_scale=table.take("guidance_scale", float) if "guidance_scale" in table else None,
+        ends=table.take("ends", bool, False),
         phases={phase: table.texts(phase) for phase in Phase},
     )
     table.finish()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from vidgen.core.request import Mode
 
+NAMED = "_vidgen_card"
+"""In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
+
 
 class Phase(StrEnum):
     """The three phases that hold weights, in their order."""
@@ -38,9 +41,10 @@ class Component:
 
     `parameters` is 0 where the count is not publicly known; the size on disk is then used. `blocks`: the share of them
     in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `half`: the
-    format that its makers compute it in where 16 bits are to do, bf16 or fp16. `tokens`: how many of a prompt's a
-    tokenizer lets through (0: the card's for `tokenizer`, else they are not counted); `marks`: its begin and end are
-    among them. `source`: the repository that it is in, where no single one holds the model.
+    format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
+    bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
+    else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
+    no single one holds the model.
     """
 
     name: str
@@ -51,19 +55,22 @@ class Component:
     tokens: int = 0
     marks: bool = True
     source: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
     """How a model serves one mode: the Diffusers pipeline, and the components that each phase holds.
 
-    `guidance_scale` is this mode's own default, where it has one.
+    `guidance_scale` is this mode's own default, where it has one. `ends`: its pictures are those of the first frame and
+    of the last, both and no others.
     """
 
     pipeline: str
     phases: Mapping[Phase, tuple[str, ...]]
     keyframes: int = 0
     guidance_scale: float | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +124,8 @@ class ModelCard:
 
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
-    `good_at` are words for what it is praised for.
+    `good_at` are words for what it is praised for. `serves` are the pipelines that a model_index.json may name, and
+    `index` is what else it must then say.
     """
 
     name: str
@@ -145,6 +153,7 @@ class ModelCard:
     largest: tuple[int, int] = (0, 0)
     good_at: tuple[str, ...] = ()
     serves: tuple[str, ...] = ()
+    index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -168,13 +177,16 @@ class TwinPart:
 class Twin:
     """A family in miniature: real classes at tiny size, by the name of the component. Its weights will be random.
 
-    `parts` are those of every pipeline; `of` says what a pipeline has beside them or in their place.
+    `parts` are those of every model; `own` says what a pipeline or a card has beside them or in their place.
     """
 
     family: str
     parts: Mapping[str, TwinPart]
     own: Mapping[str, Mapping[str, TwinPart]] = field(default_factory=dict)
 
-    def of(self, pipeline: str) -> Mapping[str, TwinPart]:
-        """The components of the twin of `pipeline`."""
-        return {**self.parts, **self.own.get(pipeline, {})}
+    def of(self, *names: str) -> Mapping[str, TwinPart]:
+        """The components of the twin of a pipeline or card, by its `names`: what the later ones say counts more."""
+        parts = dict(self.parts)
+        for name in names:
+            parts |= self.own.get(name, {})
+        return parts

@@ -91,6 +91,8 @@ def _keyframes(request: Request, card: ModelCard) -> None:
     most = card.ways[request.mode].keyframes
     if len(request.keyframes) > most:
         raise UsageRefused(f"{card.name} takes {most} pictures, not {len(request.keyframes)}", "leave some out")
+    if card.ways[request.mode].ends:
+        _ends(request, card)
     seen: set[int] = set()
     for keyframe in request.keyframes:
         if not 0 <= keyframe.frame < request.frames:
@@ -101,6 +103,24 @@ def _keyframes(request: Request, card: ModelCard) -> None:
         if keyframe.frame in seen:
             raise UsageRefused(f"two keyframes are at frame {keyframe.frame}", "move or remove one")
         seen.add(keyframe.frame)
+
+
+def _ends(request: Request, card: ModelCard) -> None:
+    """Refuse all but a picture of the first frame and one of the last, which must not be cut off with its canvas."""
+    last = request.frames - 1
+    if last % card.grid.frames:
+        below, above = _around(last, card.grid.frames, least=card.grid.frames)
+        raise UsageRefused(
+            f"{card.name} ends on its last picture after {card.grid.frames}k+1 frames, which {request.frames} is not",
+            f"try --frames {below + 1} or {above + 1}",
+        )
+    if sorted(keyframe.frame for keyframe in request.keyframes) != [0, last]:
+        raise UsageRefused(
+            f"{card.name} takes two pictures: of the first frame and of the last",
+            "give --at 0:first.png --at -1:last.png",
+        )
+    if any(keyframe.strength != 1 for keyframe in request.keyframes):
+        raise UsageRefused(f"{card.name} takes its pictures at strength 1", "leave the strength out")
 
 
 def _loras(request: Request, card: ModelCard) -> None:

@@ -25,6 +25,8 @@ def component_gib(name: str, card: ModelCard, weights: Weights, precision: Preci
     """One component's weights in memory; by its size on disk where the parameter count is not known."""
     component = card.component(name)
     parameters = component.parameters or weights.sizes.get(name, 0) / Precision.BF16.bytes
+    if component.wide:
+        return parameters * Precision.FP32.bytes / GIB
     held = component.blocks * precision.bytes + (1 - component.blocks) * precision.computed.bytes
     return parameters * held / GIB
 

@@ -1,7 +1,7 @@
 """What the smoke test asks for: for the built-in model by what it knows, for a twin by what its card says."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -122,8 +122,10 @@ def of_twin(card: ModelCard) -> Iterator[Trial]:
 
 
 def _small(card: ModelCard, mode: Mode, name: str, subject: Subject, repeats: str = "") -> Trial:
-    side = max(64, 2 * card.grid.size)
+    side, way = max(64, 2 * card.grid.size), card.ways[mode]
+    frames = card.grid.frames * -(-FEWEST // card.grid.frames) + way.ends
     mark = Mark(frame=0, centre=(side / 2, side / 2), radius=side / 5)
+    ends = (mark, replace(mark, frame=frames - 1, radius=side / 8))
     return Trial(
         name=name,
         mode=mode,
@@ -133,10 +135,10 @@ def _small(card: ModelCard, mode: Mode, name: str, subject: Subject, repeats: st
         seed=1,
         width=side - 4,
         height=side - 10,
-        frames=card.grid.frames * -(-FEWEST // card.grid.frames),
+        frames=frames,
         fps=Fraction(24000, 1001),
         steps=min(card.schedule.fixed, default=2),
         guidance_scale=float(str(card.defaults["guidance_scale"])),
-        marks=(mark,) if card.ways[mode].keyframes else (),
+        marks=ends if way.ends else (mark,) if way.keyframes else (),
         repeats=repeats,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidgen.catalog.cards import BUILT_IN, card, cards
 from vidgen.catalog.twins import twin
-from vidgen.core.card import ModelCard, Twin
+from vidgen.core.card import NAMED, ModelCard, Twin
 from vidgen.core.errors import ChecksFailed, OutputRefused, UsageRefused
 from vidgen.core.plan import Job
 from vidgen.core.request import Keyframe
@@ -55,7 +55,9 @@ def built_in(
 def family(name: str, *, keep: Path | None = None, listener: Listener = lambda event: None) -> Report:
     """Test a family's code on its tiny random twin, as each model that is known by its pipeline; refuses as above."""
     began, described = time.monotonic(), twin(name)
-    served = [known for known in cards().values() if known.family == name and known.serves]
+    served = [
+        known for known in cards().values() if known.family == name and (known.serves or known.name in described.own)
+    ]
     if not served:
         raise UsageRefused(f"no card of family {name} says which pipeline it serves", "say it there: weights.serves")
     with _clips(keep) as clips, _scratch() as scratch:
@@ -66,7 +68,9 @@ def family(name: str, *, keep: Path | None = None, listener: Listener = lambda e
 def _twin_takes(described: Twin, known: ModelCard, clips: Path, scratch: Path) -> Iterator[_Take]:
     from vidgen.backends.twin import build
 
-    folder = build(described, scratch / f"tiny-{known.name}", pipeline=known.serves[0])
+    pipeline = known.serves[0] if known.serves else next(iter(known.ways.values())).pipeline
+    says = {**known.index, **({NAMED: known.name} if known.name in described.own else {})}
+    folder = build(described, scratch / f"tiny-{known.name}", pipeline=pipeline, says=says)
     for trial in of_twin(known):
         yield _take(trial, known, str(folder), clips / f"{folder.name}-{trial.name}.mp4", scratch)
 
