@@ -97,7 +97,7 @@ def surroundings(picture: Path) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str, vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
     words, code, wrong, remedy = REFUSED[name]
-    monkeypatch.setattr("vidgen.generate.opened", _never)
+    monkeypatch.setattr("vidgen.shots.opened", _never)
     before = sorted(Path().rglob("*"))
     answer = vidgen(*words)
     assert answer.code == code, answer.err

@@ -190,3 +190,7 @@ class Twin:
         for name in names:
             parts |= self.own.get(name, {})
         return parts
+
+    def index(self, card: ModelCard) -> Mapping[str, object]:
+        """What the model_index.json of the twin of `card` says beside its pipeline and parts."""
+        return {**card.index, **({NAMED: card.name} if card.name in self.own else {})}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidgen.catalog.cards import BUILT_IN, card, cards
 from vidgen.catalog.twins import twin
-from vidgen.core.card import NAMED, ModelCard, Twin
+from vidgen.core.card import ModelCard, Twin
 from vidgen.core.errors import ChecksFailed, OutputRefused, UsageRefused
 from vidgen.core.plan import Job
 from vidgen.core.request import Keyframe
@@ -69,8 +69,7 @@ def _twin_takes(described: Twin, known: ModelCard, clips: Path, scratch: Path) -
     from vidgen.backends.twin import build
 
     pipeline = known.serves[0] if known.serves else next(iter(known.ways.values())).pipeline
-    says = {**known.index, **({NAMED: known.name} if known.name in described.own else {})}
-    folder = build(described, scratch / f"tiny-{known.name}", pipeline=pipeline, says=says)
+    folder = build(described, scratch / f"tiny-{known.name}", pipeline=pipeline, says=described.index(known))
     for trial in of_twin(known):
         yield _take(trial, known, str(folder), clips / f"{folder.name}-{trial.name}.mp4", scratch)
 
