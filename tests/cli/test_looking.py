@@ -168,11 +168,19 @@ def test_each_command_has_two_examples(vidgen: ANSWER) -> None:
 def test_a_model_is_recommended_for_what_is_wanted_on_a_machine_that_one_does_not_have(vidgen: ANSWER) -> None:
     small = json.loads(vidgen("models", "recommend", "--vram", "12", "--json").out)["recommended"]
     large = json.loads(vidgen("models", "recommend", "--vram", "80", "--json").out)["recommended"]
-    assert small[0]["name"].startswith("ltx-video-2b")
+    assert small[0]["fits"]
     assert large[0]["name"] == json.loads(vidgen("models", "--json").out)["models"][0]["name"]
     assert [one["fits"] for one in small] == sorted((one["fits"] for one in small), reverse=True)
     assert all(one["peak_gib"] <= 12 for one in small if one["fits"])
     assert all("GiB are free" in one["reasons"][0] for one in small if not one["fits"])
+
+
+def test_what_was_not_measured_is_said(vidgen: ANSWER) -> None:
+    plan = vidgen("plan", "t2v", "a boat", "--model", "wan-2.1-t2v-1.3b", "--vram", "24").out
+    assert "weights alone: the work beside them was not measured" in plan
+    assert "weights alone" not in vidgen("plan", "t2v", "a boat", "--model", "ltx-video-2b", "--vram", "24").out
+    found = json.loads(vidgen("models", "recommend", "--vram", "80", "--json").out)["recommended"]
+    assert any("weights alone" in reason for one in found if one["name"].startswith("wan") for reason in one["reasons"])
 
 
 def test_fast_models_come_first_when_speed_is_wanted(vidgen: ANSWER) -> None:

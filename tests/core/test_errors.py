@@ -31,5 +31,6 @@ def test_a_stop_by_sigterm_ends_as_shells_have_it() -> None:
 def test_the_docstring_draws_every_refusal_with_its_code() -> None:
     lines = [line.split("──")[1].split() for line in (errors.__doc__ or "").splitlines() if "──" in line]
     drawn = {name: code for name, code, *_ in lines}
-    kinds = [kind for child in errors.Refusal.__subclasses__() for kind in (child, *child.__subclasses__())]
+    every = [kind for child in errors.Refusal.__subclasses__() for kind in (child, *child.__subclasses__())]
+    kinds = [kind for kind in every if kind.__module__ == errors.__name__]
     assert drawn == {kind.__name__: str(kind.code) for kind in kinds}

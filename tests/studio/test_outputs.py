@@ -153,3 +153,15 @@ def test_a_folder_that_one_may_not_write_in_is_refused() -> None:
     with pytest.raises(OutputRefused) as refused, nobody():
         placed(*to("locked/clip.mp4"))
     says(refused, 6, "cannot write in locked: Permission denied", "another --output")
+
+
+def test_a_file_of_somebody_elses_where_the_record_goes_is_left_alone() -> None:
+    record = Path("clip.mp4.json")
+    record.write_text('{"mine": true}')
+    with pytest.raises(OutputRefused) as refused:
+        placed(REQUEST)
+    says(refused, 6, "clip.mp4.json is there", "no record of vidgen's")
+    assert paths(placed(REQUEST, chosen=False)) == ["clip-2.mp4"]
+    assert paths(placed(REQUEST, overwrite=True)) == ["clip.mp4"]
+    record.write_text('{"made_by": "vidgen (trained algorithmic media)"}')
+    assert paths(placed(REQUEST)) == ["clip.mp4"]

@@ -7,6 +7,7 @@ from typing import Any
 from vidgen.cli import screen
 from vidgen.core.plan import Job
 from vidgen.hub import command
+from vidgen.planning.advice import UNMEASURED
 from vidgen.planning.planner import describe
 
 
@@ -34,6 +35,8 @@ def _facts(job: Job) -> list[list[str]]:
         work = f" + {phase.work_gib:.2f} GiB of work" if phase.work_gib else ""
         names = ", ".join(phase.components)
         rows.append([phase.phase, f"{phase.weights_gib:.2f} GiB of weights{work}; {names} at work"])
+    if not job.card.cost.token_kib:
+        rows.append(["memory", UNMEASURED])
     rows.append(["weights", _weights(job)])
     rows += [["passed over", sentence] for sentence in plan.passed_over]
     rows += [["note", sentence] for sentence in (*job.notes, *job.adjustments)]

@@ -16,6 +16,9 @@ from vidgen.planning.settle import Subject, settle
 ULTRA_HD = 3840 * 2160
 
 
+UNMEASURED = "weights alone: the work beside them was not measured for this model, and takes more"
+
+
 class Want(StrEnum):
     """What a person looks for in a model."""
 
@@ -37,11 +40,11 @@ class Advice:
 
 
 def recommend(cards: Iterable[ModelCard], machine: Machine, want: Want, mode: Mode) -> list[Advice]:
-    """The models that do `want` in `mode`, the best first; those whose default clip does not fit come last."""
+    """The models that do `want` in `mode`, the best first; then those of unmeasured memory, then what does not fit."""
     doing = [card for card in cards if card.repository and mode in card.ways and _does(card, want)]
     doing.sort(key=lambda card: _forwards(card) if want is Want.FAST else -card.rank)
     advice = [_advice(card, machine, mode) for card in doing]
-    return sorted(advice, key=lambda one: one.plan is None)
+    return sorted(advice, key=lambda one: (one.plan is None, not one.card.cost.token_kib))
 
 
 def _does(card: ModelCard, want: Want) -> bool:
@@ -81,6 +84,8 @@ def _reasons(card: ModelCard, request: Request, plan: Plan) -> Iterator[str]:
     clip = f"{request.width}x{request.height}, {request.frames} frames"
     yield f"its {clip} fit on {describe(plan.rung)}: {plan.peak_gib:.1f} of {plan.machine.memory_gib:.1f} GiB"
     guided = f"guidance scale {request.guidance_scale:g}" if request.guidance_scale > 1 else "no guidance"
+    if not card.cost.token_kib:
+        yield UNMEASURED
     yield f"{request.steps} steps, {guided}"
     if card.sound:
         yield "makes sound"

@@ -1,5 +1,6 @@
 """Where clips go: decided and proved writable before any weight is loaded."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ from vidgen.core.errors import OutputRefused
 from vidgen.core.request import Request
 from vidgen.core.words import OUTPUT
 from vidgen.studio.names import has_field, name
-from vidgen.studio.part import sweep
+from vidgen.studio.part import RECORD, sweep
 
 PICTURE = re.compile(r"\d{4,}\.png|record\.json")
 """What a folder of pictures holds."""
+
+LARGEST = 1 << 24
+"""Bytes of a record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +62,8 @@ def _template(output: Path, *, several: bool) -> Path:
 
 def _free(path: Path, taken: set[Path]) -> Path:
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    return next(candidate for candidate in chain([path], numbered) if not _there(candidate) and candidate not in taken)
+    free = (one for one in chain([path], numbered) if not _there(one) and not _foreign(_beside(one)))
+    return next(candidate for candidate in free if candidate not in taken)
 
 
 def _there(path: Path) -> bool:
@@ -74,8 +79,27 @@ def _place(path: Path, *, overwrite: bool, skip_existing: bool) -> Place:
         if not overwrite:
             raise OutputRefused(f"{path} exists", "add --overwrite or --skip-existing, or give another --output")
         _replaceable(path)
+    if _foreign(_beside(path)) and not overwrite:
+        said = f"{_beside(path)} is there, where the clip's record goes, and is no record of vidgen's"
+        raise OutputRefused(said, "move it, or give another --output")
     _writable(path.parent)
     return Place(path=path)
+
+
+def _beside(path: Path) -> Path:
+    """Where the record of the clip at `path` goes."""
+    return path.with_name(f"{path.name}{RECORD}")
+
+
+def _foreign(record: Path) -> bool:
+    """Whether something lies there that vidgen did not write: that is somebody's, and not ours to replace."""
+    if not _there(record):
+        return False
+    try:
+        with record.open("rb") as file:
+            return not str(json.loads(file.read(LARGEST))["made_by"]).startswith("vidgen")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True
 
 
 def _replaceable(path: Path) -> None:
