@@ -1,6 +1,7 @@
 """Every test runs in an empty folder, with nobody's configuration, no network and no cache but its own."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,13 @@ from vidgen.catalog import cards
 from vidgen.weights.answers import Patience
 
 ANSWER = Callable[..., "Answer"]
+
+
+def pytest_configure() -> None:
+    """Begun in the background, a process is deaf to some signals, and so is all that it begins: the tests send them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 class Answer(NamedTuple):

@@ -124,12 +124,12 @@ def test_split_equals_whole_with_and_without_true_cfg(tiny: Path, way: str) -> N
 
 
 @pytest.mark.parametrize("way", ["i2v", "f1"])
-@pytest.mark.parametrize("frames", [1, 37, 145])
+@pytest.mark.parametrize("frames", [1, 37, pytest.param(145, marks=pytest.mark.slow)])
 def test_split_equals_whole_at_any_length(tiny: Path, way: str, frames: int) -> None:
     same(job(way, tiny, frames=frames, steps=1))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=() if way == "f1" else pytest.mark.slow) for way in WAYS])
 def test_in_half_precision_the_encoders_and_the_decoder_are_in_fp16(tiny: Path, way: str) -> None:
     wanted = job(way, tiny, rung=HALF, steps=1)
     same(wanted)
@@ -176,6 +176,7 @@ def test_any_kept_step_of_any_section_can_be_gone_on_from(tiny: Path, way: str) 
         assert all(torch.equal(latents[name], undisturbed[name]) for name in undisturbed)
 
 
+@pytest.mark.slow
 def test_a_longer_clip_takes_no_more_memory(tiny: Path) -> None:
     """Neither transformer nor decoder is given more at once; and frames leave as they are decoded."""
     seen: dict[int, tuple[int, int]] = {}

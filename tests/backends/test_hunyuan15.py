@@ -171,7 +171,7 @@ def test_the_size_is_the_canvas_and_not_what_the_pipeline_would_make_of_the_pict
 
 
 @pytest.mark.parametrize("kind", NAMES)
-@pytest.mark.parametrize("placement", Placement)
+@pytest.mark.parametrize("placement", [Placement.PHASE, pytest.param(Placement.RESIDENT, marks=pytest.mark.slow)])
 def test_any_kept_step_can_be_gone_on_from(place: Path, kind: str, placement: Placement) -> None:
     rung = replace(RESIDENT, placement=placement)
     wanted = job(kind, place, rung=rung, steps=4)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ANSWER, Answer
 from tests.faults import refused
-from tests.faults.score import Scorecard, fault, many, rounds, some
+from tests.faults.score import Scorecard, fault, many, rounds, slow_but, some
 from tests.faults.spoiled import POINTER, WEIGHTS, changed, edited, flipped, header, holding, places, sharded
 
 SHAPE = ("--size", "32x32", "--frames", "1", "--steps", "1", "--seed", "1")
@@ -111,7 +111,7 @@ def test_a_file_that_is_none(
             refused.check(trial, ask(), 4, Path(name).parent.name)
 
 
-@pytest.mark.parametrize("name", JSON)
+@pytest.mark.parametrize("name", slow_but([(name,) for name in JSON], (JSON[0],)))
 def test_json_of_another_kind(name: str, card: Scorecard, ask: Callable[[], Answer], model: Path) -> None:
     for content in some(1, NONSENSE):
         with holding(model / name, content), card.round(NO_JSON[name]) as trial, refused.nothing_written(but=LEFT):

@@ -58,8 +58,7 @@ def tiles(canvas: Canvas, side: int, step: int) -> dict[str, int]:
     """
     if not side:
         return {}
-    frames = max(32, side // 8)
-    named = {"tile_sample_min_num_frames": frames, "tile_sample_stride_num_frames": frames * 3 // 4}
+    named = {"tile_sample_min_num_frames": 64, "tile_sample_stride_num_frames": 48}
     for name, length in (("height", canvas.height), ("width", canvas.width)):
         tile, stride = _tile(length // step, max(side // step, 4))
         named |= {f"tile_sample_min_{name}": tile * step, f"tile_sample_stride_{name}": stride * step}
@@ -70,7 +69,7 @@ def _tile(length: int, tile: int) -> tuple[int, int]:
     """Tile and stride, in latents, that leave no last tile of a single one: where edges are mirrored it has none."""
     usual = tile * 3 // 4
     strides = (*range(usual, 1, -1), *range(usual + 1, tile + 1))
-    fitting = next((stride for stride in strides if length % stride != 1), 0)
+    fitting = next((stride for stride in strides if length == 1 or length % stride != 1), 0)
     return (tile, fitting) if fitting else _tile(length, tile + 1)
 
 

@@ -16,8 +16,8 @@ LIGHTER = {Precision.FP32: Precision.BF16, Precision.BF16: Precision.INT8}
 SAFER = {Precision.INT8: Precision.BF16, Precision.FP8: Precision.BF16, Precision.BF16: Precision.FP32}
 """Formats with more room for large values."""
 
-SHORTEST = 32
-"""Frames in the shortest tile."""
+LONGEST = 64
+"""Frames in the longest tile."""
 
 
 def detour(job: Job, phase: Phase, fault: Refusal, tried: frozenset[Rung]) -> Job | None:
@@ -73,7 +73,7 @@ def _safer(job: Job) -> Iterator[Rung]:
 
 def _cuts(side: int, canvas: Canvas) -> bool:
     """Whether tiles of that side are smaller than the canvas."""
-    return side < max(canvas.width, canvas.height) or max(SHORTEST, side // 8) < canvas.frames
+    return side < max(canvas.width, canvas.height) or canvas.frames > LONGEST
 
 
 def _shrinks(job: Job, phase: Phase, precision: Precision) -> bool:
