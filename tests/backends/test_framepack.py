@@ -117,7 +117,7 @@ def same(wanted: Job) -> np.ndarray[Any, Any]:
     return ours
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=() if way == "ends" else pytest.mark.slow) for way in WAYS])
 def test_split_equals_whole_with_and_without_true_cfg(tiny: Path, way: str) -> None:
     plain, guided = same(job(way, tiny)), same(job(way, tiny, **TRUE_CFG))
     assert (plain != guided).any()

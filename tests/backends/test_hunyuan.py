@@ -150,6 +150,7 @@ def test_the_clip_is_cut_from_the_canvas(place: Path, kind: str) -> None:
     same(job(kind, place, canvas=canvas, width=50, height=36, frames=11, fps=Fraction(24000, 1001), steps=2))
 
 
+@pytest.mark.slow
 def test_the_schedule_is_shifted_by_the_size_of_the_canvas(place: Path) -> None:
     same(job("t2v", place, width=720, height=704, frames=1, steps=2), shift=7.0)
 

@@ -150,7 +150,7 @@ def test_what_is_quoted_is_read_by_the_second_encoder(place: Path) -> None:
     assert int(read.sum()) == len('Text "HELLO". Text "WORLD". ') + 1
 
 
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", ["t2v", "step", pytest.param("i2v", marks=pytest.mark.slow)])
 def test_in_half_precision_one_phase_at_a_time(place: Path, kind: str) -> None:
     same(job(kind, place, rung=HALF))
 

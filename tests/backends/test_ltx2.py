@@ -420,7 +420,9 @@ def test_every_mode_goes_on_from_every_step_sound_included(newer: Path, mode: Mo
     goes_on(asked(newest(newer), mode), seeds, (1, 2, 3))
 
 
-@pytest.mark.parametrize(("mode", "seeds"), MODES)
+@pytest.mark.parametrize(
+    ("mode", "seeds"), [MODES[0], *(pytest.param(*mode, marks=pytest.mark.slow) for mode in MODES[1:])]
+)
 def test_two_stages_go_on_from_the_first_and_the_last_step_of_each(
     folder: Path, mode: Mode, seeds: tuple[int, ...]
 ) -> None:
@@ -502,7 +504,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch, kind: Any, verb: str) -> tuple[Map
     return wanted, given
 
 
-@pytest.mark.parametrize(("side", "width"), [(64, 192), (100, 224), (128, 416), (512, 544)])
+@pytest.mark.parametrize(
+    ("side", "width"),
+    [(64, 192), (128, 416), *(pytest.param(*tile, marks=pytest.mark.slow) for tile in ((100, 224), (512, 544)))],
+)
 def test_tiles_give_the_whole_picture(folder: Path, side: int, width: int) -> None:
     """Of any width: in tiles of 128 that begin each 96, one of 416 would end in a tile too narrow to be padded."""
     job = asked(card(folder), width=width, height=128, frames=73, steps=2)

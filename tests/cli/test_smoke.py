@@ -72,7 +72,7 @@ sys.exit(start(sys.argv[2:]))
     ("words", "room", "said"),
     [
         (["--family", "ltx"], 100, "cannot write a tiny model in "),
-        (["--family", "ltx"], 20000, "cannot write a tiny model in "),
+        pytest.param(["--family", "ltx"], 20000, "cannot write a tiny model in ", marks=pytest.mark.slow),
         ([], 50, "cannot write a picture in "),
     ],
 )
