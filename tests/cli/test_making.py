@@ -155,3 +155,9 @@ def test_a_folder_of_pictures_can_be_replaced(vidgen: ANSWER) -> None:
 def test_nothing_is_left_behind(vidgen: ANSWER) -> None:
     assert vidgen("t2v", "a red circle", "--steps", "1", "-o", "x.mp4").code == 0
     assert sorted(path.name for path in Path().iterdir()) == ["x.mp4", "x.mp4.json"]
+
+
+def test_a_prompt_may_be_its_own_negative(vidgen: ANSWER) -> None:
+    words = ("--model", "pocket", "--steps", "2", "--frames", "9", "--seed", "1", "-o", "x.mp4")
+    assert vidgen("t2v", "a red circle", "--negative", "a red circle", *words).code == 0
+    assert inspect(Path("x.mp4")).frames == 9

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import onward, pipes, pixels, quiet
+from vidgen.backends import onward, pipes, pixels, prompts, quiet
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import Phase
@@ -50,8 +50,7 @@ class Mochi:
 
     def encode(self, jobs: Sequence[Job], look: Look) -> list[Tensors]:
         """Embeddings and masks of each prompt, and of the negative prompt where guidance uses one."""
-        embedded: dict[str, Tensors] = {}
-        return [self._conditioning(job, embedded) for job in jobs]
+        return prompts.embedded(jobs, self._embed)
 
     def denoise(
         self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step, since: Tensors | None = None
@@ -86,17 +85,6 @@ class Mochi:
     def close(self) -> None:
         """Let go of every weight."""
         self._parts.close()
-
-    def _conditioning(self, job: Job, embedded: dict[str, Tensors]) -> Tensors:
-        texts = {"": job.request.prompt}
-        if job.request.guidance_scale > 1:
-            texts["negative_"] = job.request.negative
-        tensors: dict[str, torch.Tensor] = {}
-        for prefix, text in texts.items():
-            if text not in embedded:
-                embedded[text] = self._embed(job, text)
-            tensors |= {prefix + name: tensor for name, tensor in embedded[text].items()}
-        return tensors
 
     def _embed(self, job: Job, text: str) -> Tensors:
         pipe = self._pipe(job, Phase.ENCODE)

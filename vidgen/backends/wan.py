@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import onward, pipes, pixels, quiet
+from vidgen.backends import onward, pipes, pixels, prompts, quiet
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import NAMED, Phase
@@ -87,8 +87,7 @@ class Wan:
 
     def encode(self, jobs: Sequence[Job], look: Look) -> list[Tensors]:
         """Embeddings (1, tokens, channels) of each prompt, and of the negative prompt where guidance uses one."""
-        embedded: dict[str, torch.Tensor] = {}
-        return [self._conditioning(job, embedded) for job in jobs]
+        return prompts.embedded(jobs, self._embed)
 
     def denoise(
         self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step, since: Tensors | None = None
@@ -123,16 +122,7 @@ class Wan:
         """Let go of every weight."""
         self._parts.close()
 
-    def _conditioning(self, job: Job, embedded: dict[str, torch.Tensor]) -> Tensors:
-        texts = {"prompt_embeds": job.request.prompt}
-        if job.request.guidance_scale > 1:
-            texts["negative_prompt_embeds"] = job.request.negative
-        for text in texts.values():
-            if text not in embedded:
-                embedded[text] = self._embed(job, text)
-        return pipes.on_disk({name: embedded[text] for name, text in texts.items()})
-
-    def _embed(self, job: Job, text: str) -> torch.Tensor:
+    def _embed(self, job: Job, text: str) -> Tensors:
         pipe = self._pipe(job, Phase.ENCODE, ENCODING)
         with torch.no_grad(), quiet.hushed():
             embeds, _ = pipe.encode_prompt(
@@ -146,8 +136,7 @@ class Wan:
                 device=None,
                 dtype=self._parts.dtype,
             )
-        tensor: torch.Tensor = embeds
-        return tensor
+        return pipes.on_disk({"prompt_embeds": embeds})
 
     def _pipe(self, job: Job, phase: Phase, name: str) -> Any:
         """The pipeline `name` with the components of `phase` alone."""

@@ -37,7 +37,9 @@ def save(folder: Path, phase: str, tensors: "Mapping[str, Tensor]") -> None:
     """Write the artefact of `phase` with its hash: whole, or not at all (OutputRefused, exit 6)."""
     from safetensors.torch import save as to_bytes
 
-    write(_file(folder, phase), _sealed(to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()})))
+    # each in memory of its own: two names of one tensor, as for a prompt that is its own negative, cannot be written
+    own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    write(_file(folder, phase), _sealed(to_bytes(own)))
 
 
 def sound(folder: Path, phase: str) -> bool:
