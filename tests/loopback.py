@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ class Asked:
 class Hub:
     """Repositories, what was asked of them, and the bytes that were served; `lies`: what it says of all instead.
 
+    `served` counts all of them, `sent` those of each file, by its path.
+
     Before each piece of a body it calls `hold`, which may wait.
     """
 
@@ -72,6 +75,7 @@ class Hub:
         self.lies: dict[str, object] = {}
         self.asked: list[Asked] = []
         self.served = 0
+        self.sent: Counter[str] = Counter()
         self.piece, self.pace_s = 16 * 1024, 0.0
         self.hold: Callable[[], None] = lambda: None
         self.closed = False
@@ -99,9 +103,10 @@ class Hub:
         """Bytes of the files that a model needs."""
         return sum(len(data) for name, data in self.files[repository].items() if name not in UNWANTED)
 
-    def count(self, bytes_sent: int) -> None:
+    def count(self, path: str, bytes_sent: int) -> None:
         with self._lock:
             self.served += bytes_sent
+            self.sent[path] += bytes_sent
 
     def taken(self, path: str, *, body: bool) -> Fault | None:
         """The fault for this request, or for the body that answers it, if one is switched on."""
@@ -268,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.hub.hold()
             self.wfile.write(piece)
-            self.hub.count(len(piece))
+            self.hub.count(unquote(urlsplit(self.path).path), len(piece))
             if self.hub.pace_s:
                 time.sleep(self.hub.pace_s)
 
