@@ -172,7 +172,12 @@ def noted(job: Job, folder: Path) -> Job:
     if not standing:
         return job
     note = f"going on with seed {job.request.seed} from {standing}"
-    left = asked.read(folder)
+    try:
+        left = asked.read(folder)
+    except InputRefused:
+        if folder.exists():
+            raise
+        return job  # whoever was at work there has finished just now
     job = replace(job, notes=(*job.notes, note), detours=left.detours)
     here = left.machine == job.plan.machine.name and job.request.precision in ("auto", left.rung.precision)
     return detours.moved(job, left.rung) if left.detours and here and job.fallback else job

@@ -93,12 +93,15 @@ def standing(folder: Path, steps: int) -> str:
 
 
 def _number(folder: Path, place: Entry | None) -> int:
-    """The whole number that stands at `place` in a checkpoint; 0 for none."""
+    """The whole number that stands at `place` in a checkpoint; 0 for none, also where its owner has just removed it."""
     if place is None:
         return 0
-    with _file(folder, CHECKPOINT).open("rb") as file:
-        file.seek(place.begin)
-        return int.from_bytes(file.read(place.end - place.begin), "little")
+    try:
+        with _file(folder, CHECKPOINT).open("rb") as file:
+            file.seek(place.begin)
+            return int.from_bytes(file.read(place.end - place.begin), "little")
+    except FileNotFoundError:
+        return 0
 
 
 def write(path: Path, content: bytes) -> None:
