@@ -95,7 +95,7 @@ def test_stages_have_a_fixed_number_of_steps_whatever_is_forced() -> None:
     schedule = Schedule(guidance=Guidance.DISTILLED, timesteps=(1000, 725, 422, 909, 725))
     staged = replace(DISTILLED, schedule=schedule)
     assert check(request(steps=5, guidance_scale=1.0), staged)[1] == ()
-    with pytest.raises(UsageRefused, match="stages of 5 steps in all; 4 cannot"):
+    with pytest.raises(UsageRefused, match="to 5 steps in stages; 4 cannot"):
         check(request(steps=4, guidance_scale=1.0, force=True), staged)
 
 

@@ -75,7 +75,7 @@ def _schedule(request: Request, card: ModelCard) -> None:
     if card.schedule.staged and request.steps not in card.schedule.fixed:
         named = len(card.schedule.timesteps)
         raise UsageRefused(
-            f"{card.name} is drawn in stages of {named} steps in all; {request.steps} cannot be shared out among them",
+            f"{card.name} is distilled to {named} steps in stages; {request.steps} cannot be shared out among them",
             "drop --steps",
         )
     for said, remedy in _liberties(request, card):
