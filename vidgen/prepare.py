@@ -229,7 +229,7 @@ def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
     for reader in card.components:
         limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
         for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)) if limit else ():
-            counted = tokens.count(text, weights.folder / reader.name, limit=limit, marks=reader.marks)
+            counted = tokens.count(text, weights.of(reader.name), limit=limit, marks=reader.marks)
             if counted is None or not counted.cut:
                 continue
             who = card.name if reader.name == "tokenizer" else f"the {reader.name} of {card.name}"
@@ -243,7 +243,7 @@ def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
     """A sentence that names the words of the prompt that mean nothing to a model that knows but few."""
     if not card.knows or weights.folder is None:
         return
-    strange = tokens.unknown(request.prompt, weights.folder / "tokenizer")
+    strange = tokens.unknown(request.prompt, weights.of("tokenizer"))
     if not strange:
         return
     named = ", ".join(f'"{word[:LONGEST_NAMED]}"' for word in strange[:MOST_NAMED])

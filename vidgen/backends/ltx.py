@@ -230,7 +230,7 @@ def _arguments(job: Job, generator: torch.Generator, after: onward.Callback) -> 
         "num_frames": canvas.frames,
         "frame_rate": float(request.fps),
         "num_inference_steps": request.steps,
-        "timesteps": list(schedule.timesteps) or None,
+        "timesteps": list(schedule.at(request.steps)) or None,
         "guidance_scale": request.guidance_scale,
         "guidance_rescale": schedule.guidance_rescale,
         "num_videos_per_prompt": 1,

@@ -137,7 +137,7 @@ def refuse_size(job: Job, vae: Any) -> None:
 def stages(job: Job) -> tuple[Stage, ...]:
     """The walks of the job, in their order."""
     canvas, wanted = job.canvas, settings(job.card)
-    sigmas = tuple(moment / THOUSAND for moment in job.card.schedule.timesteps)
+    sigmas = tuple(moment / THOUSAND for moment in job.card.schedule.at(job.request.steps))
     if not wanted.upscaler:
         return (Stage(width=canvas.width, height=canvas.height, steps=job.request.steps, sigmas=sigmas),)
     first = len(sigmas) - wanted.refine
@@ -219,9 +219,9 @@ def doubling(job: Job, latents: torch.Tensor) -> dict[str, Any]:
 
 def following(job: Job, scheduler: Any) -> Any:
     """The scheduler, made to follow the card's own sigmas to the letter; refused (exit 4) when another model's."""
-    if job.card.schedule.timesteps:
+    if job.card.schedule.at(job.request.steps):
         return type(scheduler).from_config(scheduler.config, use_dynamic_shifting=False, shift=1.0, shift_terminal=None)
-    if not scheduler.config.use_dynamic_shifting:
+    if not scheduler.config.use_dynamic_shifting and not job.card.schedule.timesteps:
         raise WeightsRefused(
             f"the scheduler of {job.card.name} shifts nothing: these are the weights of a distilled model",
             "put the card of a distilled model into their folder, as card.toml",
