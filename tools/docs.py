@@ -9,7 +9,7 @@ import typer.main
 from vidgen import hub
 from vidgen.catalog.cards import cards
 from vidgen.cli.app import app
-from vidgen.core.card import ModelCard
+from vidgen.core.card import ModelCard, Refine
 
 DOCS = Path(__file__).parent.parent / "docs"
 CODES = (
@@ -129,6 +129,8 @@ def _card(card: ModelCard) -> Iterator[str]:
         yield f"- timesteps {', '.join(f'{step:g}' for step in schedule.timesteps)}"
     if schedule.steps:
         yield f"- made for {' or '.join(map(str, schedule.steps))} steps"
+    if card.refine:
+        yield f"- {_refine(card.refine)}"
     if schedule.guidance_rescale:
         yield f"- guidance rescale {schedule.guidance_rescale:g}"
     if schedule.picture_crf:
@@ -141,12 +143,22 @@ def _card(card: ModelCard) -> Iterator[str]:
         if component.parameters:
             where = f", from {component.source}" if component.source else ""
             yield f"- {component.name}: {component.kind}, {component.parameters:,} parameters{where}"
+        if component.file:
+            yield f"- {component.name}: {component.kind}, {component.file}"
     if card.licence:
         yield f"- licence: {card.licence}"
     if card.repository:
         yield from (f"- licence: see https://huggingface.co/{card.repository}", f"- fetch: `{hub.command(card)}`")
     for source in card.sources:
         yield f"- source: {source}"
+
+
+def _refine(refine: Refine) -> str:
+    """How a second stage goes, in words."""
+    times = ", ".join(f"{moment:g}" for moment in refine.timesteps[-refine.walked :])
+    walk = f"at timesteps {times}" if times else f"the last {refine.walked} of {refine.steps} steps"
+    worn = f", wearing {refine.lora}" if refine.lora else ""
+    return f"draws in two stages: the first at half the sides; the second refines {walk}{worn}"
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ def find(card: ModelCard) -> Weights:
     sizes: dict[str, int] = {}
     for component in card.components:
         missing.extend(_missing(component, folder))
-        missing.extend(_damaged(component, folder / component.name))
-        sizes[component.name] = sum(path.stat().st_size for path in _tensors(folder / component.name))
+        missing.extend(_damaged(component, folder))
+        sizes[component.name] = sum(path.stat().st_size for path in _held(component, folder))
     return Weights(folder=folder, missing=tuple(missing), sizes=sizes)
 
 
@@ -60,6 +60,9 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
 
 
 def _missing(component: Component, folder: Path) -> Iterator[str]:
+    if component.file:
+        yield from [component.file] if not _held(component, folder) else ()
+        return
     place = folder / component.name
     for ends, names in WEIGHTLESS.items():
         if component.kind.endswith(ends):
@@ -80,10 +83,18 @@ def _missing_shards(component: Component, place: Path) -> Iterator[str]:
         yield f"{component.name}/*.safetensors"
 
 
-def _damaged(component: Component, place: Path) -> Iterator[str]:
-    for path in _tensors(place):
+def _damaged(component: Component, folder: Path) -> Iterator[str]:
+    for path in _held(component, folder):
         if not _whole(path):
-            yield f"{component.name}/{path.name} (damaged)"
+            yield f"{path.relative_to(folder)} (damaged)"
+
+
+def _held(component: Component, folder: Path) -> list[Path]:
+    """The weights of a component, of all that are in `folder`."""
+    if not component.file:
+        return _tensors(folder / component.name)
+    file = folder / component.file
+    return [file] if file.is_file() else []
 
 
 def _whole(path: Path) -> bool:

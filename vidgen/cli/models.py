@@ -125,6 +125,7 @@ def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "tokens": entry.tokens,
         "knows": entry.knows,
         "guidance": str(entry.schedule.guidance),
+        "stages": 2 if entry.refine else 1,
         "defaults": {key: value for key, value in entry.defaults.items() if value != ""},
         "weights": _size(entry),
         "licence": entry.licence or (f"see https://huggingface.co/{entry.repository}" if entry.repository else ""),

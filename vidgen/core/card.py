@@ -44,7 +44,7 @@ class Component:
     format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
-    no single one holds the model.
+    no single one holds the model. `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Component:
     tokens: int = 0
     marks: bool = True
     source: str = ""
+    file: str = ""
     wide: bool = False
 
 
@@ -77,9 +78,9 @@ class Way:
 class Schedule:
     """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free.
 
-    Those of a family's second stage follow those of its first. `steps`: the numbers of steps that a distilled model was
-    made for, where its schedule is the usual one. `picture_crf`: how coarsely H.264 compressed what the model saw, as a
-    picture that it is given is to be; 0 is not at all.
+    `steps`: the numbers of steps that a distilled model was made for, where its schedule is the usual one.
+    `picture_crf`: how coarsely H.264 compressed what the model saw, as a picture that it is given is to be; 0 is not at
+    all.
     """
 
     guidance: Guidance
@@ -95,6 +96,31 @@ class Schedule:
     def fixed(self) -> tuple[int, ...]:
         """The only numbers of steps that are right; none where any is."""
         return (len(self.timesteps),) if self.timesteps else self.steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refine:
+    """The second stage of a model: what a first one drew at half the sides is doubled by `upscaler` and drawn over.
+
+    It walks the last part of a schedule, as large as `strength`: of `timesteps`, or of `steps` that the pipeline lays
+    out itself. `guided`: the request's guidance counts in it too. From 0 to 1, `adain`: how far what was doubled takes
+    the statistics of what it was made of; `tone_map`: how far its largest values are pressed together. `lora` is the
+    component that the transformer wears in it.
+    """
+
+    upscaler: str
+    timesteps: tuple[float, ...] = ()
+    steps: int = 0
+    strength: float = 1.0
+    guided: bool = False
+    adain: float = 0.0
+    tone_map: float = 0.0
+    lora: str = ""
+
+    @property
+    def walked(self) -> int:
+        """How many steps it takes; as the pipelines count them."""
+        return int((len(self.timesteps) or self.steps) * self.strength)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +151,8 @@ class ModelCard:
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
     `good_at` are words for what it is praised for. `serves` are the pipelines that a model_index.json may name, and
-    `index` is what else it must then say.
+    `index` is what else it must then say. `refine` is the second stage of a model that draws in two; its grid is then
+    that of the second, and its schedule that of the first.
     """
 
     name: str
@@ -143,6 +170,7 @@ class ModelCard:
     components: tuple[Component, ...]
     ways: Mapping[Mode, Way]
     schedule: Schedule
+    refine: Refine | None = None
     cost: Cost = Cost()
     tokens: int
     negative: bool

@@ -135,6 +135,15 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """The clip that a draft is of: its sides, and the canvas that its pictures are fitted to."""
+
+    width: int
+    height: int
+    canvas: Canvas
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A request with every decision taken.
 
@@ -143,7 +152,8 @@ class Job:
     `wait`: for another process at the same output.
     A denoising is kept `checkpoint_every` steps (0: by the clock), and `keep_latents` for good. `source` is the folder
     that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
-    `detours` are sentences that say where one did.
+    `detours` are sentences that say where one did. `whole`: this is the draft of that clip, by the first of its model's
+    two stages alone. `draft`: the folder of the draft that the job begins with.
     """
 
     request: Request
@@ -163,3 +173,10 @@ class Job:
     source: Path | None = None
     fallback: bool = True
     detours: tuple[str, ...] = ()
+    whole: Whole | None = None
+    draft: Path | None = None
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of all stages; the request's are those of the first."""
+        return self.request.steps + (self.card.refine.walked if self.card.refine else 0)

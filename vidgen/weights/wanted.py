@@ -40,11 +40,14 @@ def wanted(card: ModelCard, files: Sequence[File]) -> list[File]:
 
 def belongs(card: ModelCard, name: str) -> bool:
     """Whether the file called `name` lies where `card` looks."""
-    return name == INDEX or name.partition("/")[0] in {component.name for component in card.components}
+    return name == INDEX or name.partition("/")[0] in {part.file or part.name for part in card.components}
 
 
 def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
     """The files of one component."""
+    if component.file:
+        yield component.file
+        return
     inside = [name for name in found if re.fullmatch(rf"{re.escape(component.name)}/[^/]+", name)]
     if component.kind.endswith(WEIGHTLESS):
         yield from (name for name in inside if name.endswith(TEXTS))
