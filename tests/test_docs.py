@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ANSWER
-from tests.left import leave
+from tests.left import draft, leave
 from tests.media.drawn import shape, write
 from tools import docs
 
@@ -53,6 +53,8 @@ def test_every_example_in_the_documents_runs(
             write(Path(name), shape())
     if words[0] in {"resume", "decode"}:
         leave(Path(words[1]))
+    if words[0] == "finalize":
+        draft(Path(words[1]))
     if words[0] in {"download", "cache"}:
         request.getfixturevalue("hub")
         assert vidgen("download", "ltx-video-2b").code == 0

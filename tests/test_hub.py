@@ -203,3 +203,15 @@ def test_what_has_no_weights_is_there_when_its_own_file_is(kind: str, file: str)
     (folder / "other").mkdir()
     (folder / "other" / file).write_text("{}")
     assert hub.find(card).missing == ()
+
+
+def test_a_component_that_is_one_file_is_looked_for_beside_the_folders() -> None:
+    folder = written(Path("weights"))
+    lora = Component(name="distilled_lora", kind="LoRA", file="fast.safetensors")
+    card = replace(CARD, folder=folder, components=(*CARD.components, lora))
+    assert hub.find(card).missing == ("fast.safetensors",)
+    (folder / "fast.safetensors").write_bytes(tensors(9))
+    found = hub.find(card)
+    assert (found.missing, found.sizes["distilled_lora"]) == ((), len(tensors(9)))
+    (folder / "fast.safetensors").write_bytes(tensors(9)[:-1])
+    assert hub.find(card).missing == ("fast.safetensors (damaged)",)

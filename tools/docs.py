@@ -10,7 +10,7 @@ from vidgen import hub
 from vidgen.catalog.cards import cards
 from vidgen.cli import guide
 from vidgen.cli.app import app
-from vidgen.core.card import ModelCard
+from vidgen.core.card import ModelCard, Refine
 
 DOCS = Path(__file__).parent.parent / "docs"
 CODES = (
@@ -158,6 +158,8 @@ def _sampling(card: ModelCard) -> Iterator[str]:
     schedule = card.schedule
     if schedule.timesteps:
         yield f"timesteps {', '.join(f'{step:g}' for step in schedule.timesteps)}"
+    if card.refine:
+        yield _refine(card.refine)
     if schedule.guidance_rescale:
         yield f"guidance rescale {schedule.guidance_rescale:g}"
     if schedule.picture_crf:
@@ -168,6 +170,14 @@ def _sampling(card: ModelCard) -> Iterator[str]:
         yield f"decode timestep {schedule.decode_timestep:g}, decode noise scale {schedule.decode_noise_scale:g}"
     if card.cost.frames:
         yield f"draws {card.cost.frames} frames at a time: a longer clip takes no more memory"
+
+
+def _refine(refine: Refine) -> str:
+    """How a second stage goes, in words."""
+    times = ", ".join(f"{moment:g}" for moment in refine.timesteps[-refine.walked :])
+    walk = f"at timesteps {times}" if times else f"the last {refine.walked} of {refine.steps} steps"
+    worn = f", wearing {refine.lora}" if refine.lora else ""
+    return f"draws in two stages: the first at half the sides; the second refines {walk}{worn}"
 
 
 def main() -> None:

@@ -109,9 +109,10 @@ def _encode(hands: Hands, shots: Sequence[Shot], listener: Listener) -> None:
 
 
 def _denoise(hands: Hands, shot: Shot, listener: Listener) -> None:
-    kept = Checkpoints(shot.part.folder, shot.job.checkpoint_every)
+    draft = shot.job.whole is not None
+    kept = Checkpoints(shot.part.folder, shot.job.checkpoint_every, last=draft)
     since = kept.latest()
-    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=shot.job.request.steps))
+    listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=shot.job.steps))
     backend = hands.at(Phase.DENOISE)
     with at_work(Phase.DENOISE, [shot]):
         latents = backend.denoise(
@@ -122,18 +123,19 @@ def _denoise(hands: Hands, shot: Shot, listener: Listener) -> None:
             since,
         )
         shot.part.save(LATENTS, latents)
-        shot.part.forget(CHECKPOINT)
+        if not draft:  # a second stage goes on from its last step
+            shot.part.forget(CHECKPOINT)
 
 
 def _pictures(job: Job) -> "list[Image]":
-    """The pictures of a job, fitted to its canvas."""
-    request = job.request
+    """The pictures of a job, fitted to its canvas; those of a draft to that of the whole, which is to be the same."""
+    request, shown = job.request, job.whole or job.request
     return [
         pictures.fitted(
             keyframe.picture,
-            width=request.width,
-            height=request.height,
-            canvas=job.canvas,
+            width=shown.width,
+            height=shown.height,
+            canvas=job.whole.canvas if job.whole else job.canvas,
             fit=request.fit,
             background=request.background,
             crf=job.card.schedule.picture_crf,
@@ -172,7 +174,7 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     record.embed(made.film, text)
     record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))
-    made.deliver(overwrite=job.overwrite, keep=job.keep_latents)
+    made.deliver(overwrite=job.overwrite, keep=job.keep_latents or job.whole is not None)
     (history.learn if job.fallback else history.forget)(job)
     return _result(shot)
 

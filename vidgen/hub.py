@@ -36,7 +36,7 @@ def find(card: ModelCard) -> Weights:
             apart[component.name] = place
         missing.extend(_missing(component, place))
         missing.extend(_damaged(component, place))
-        sizes[component.name] = sum(path.stat().st_size for path in _tensors(place))
+        sizes[component.name] = sum(path.stat().st_size for path in _held(component, place))
     return Weights(folder=folder, missing=tuple(missing), sizes=sizes, apart=apart)
 
 
@@ -81,11 +81,14 @@ def _place(component: Component, card: ModelCard, folder: Path | None) -> Path |
     """Where a component lies: in the repository that it is taken from, or in a folder that holds all of the model."""
     if component.source and card.folder is None:
         apart = snapshot(component.source, "")
-        return apart / (component.at or component.name) if apart else None
-    return folder / component.name if folder else None
+        return apart / (component.file or component.at or component.name) if apart else None
+    return folder / (component.file or component.name) if folder else None
 
 
 def _missing(component: Component, place: Path) -> Iterator[str]:
+    if component.file:
+        yield from [component.file] if not place.is_file() else ()
+        return
     for ends, names in WEIGHTLESS.items():
         if component.kind.endswith(ends):
             if not any((place / name).is_file() for name in names):
@@ -101,14 +104,19 @@ def _missing_shards(component: Component, place: Path) -> Iterator[str]:
         shards = _shards(index) or [f"{index.name} (cannot be read)"]
         yield from (f"{component.name}/{name}" for name in shards if not (place / name).is_file())
         return
-    if not _tensors(place):
+    if not _held(component, place):
         yield f"{component.name}/*.safetensors"
 
 
 def _damaged(component: Component, place: Path) -> Iterator[str]:
-    for path in _tensors(place):
+    for path in _held(component, place):
         if not _whole(path):
-            yield f"{component.name}/{path.name} (damaged)"
+            yield f"{component.file or f'{component.name}/{path.name}'} (damaged)"
+
+
+def _held(component: Component, place: Path) -> list[Path]:
+    """The weights of a component; a link whose file has gone from the cache is none."""
+    return [path for path in ([place] if component.file else place.glob("*.safetensors")) if path.is_file()]
 
 
 def _whole(path: Path) -> bool:
@@ -118,11 +126,6 @@ def _whole(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _tensors(place: Path) -> list[Path]:
-    """The weights in a folder; a link whose file has gone from the cache is none."""
-    return [path for path in place.glob("*.safetensors") if path.is_file()]
 
 
 def _shards(index: Path) -> list[str]:

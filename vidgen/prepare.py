@@ -16,8 +16,9 @@ from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.media import containers, pictures
-from vidgen.planning import detours, planner
+from vidgen.planning import detours, drafts, planner
 from vidgen.planning.check import check
+from vidgen.planning.drafts import Drawn
 from vidgen.planning.settle import BUILT_IN, Subject, settle
 from vidgen.studio import artefacts, asked, part
 from vidgen.studio.outputs import Place, places
@@ -36,6 +37,7 @@ class Brief:
     layers: settings.Layers
     machine: Machine
     fresh_seed: int
+    draft: bool = False
 
 
 def prepare(
@@ -51,6 +53,7 @@ def prepare(
     checkpoint_every: int = 0,
     keep_latents: bool = False,
     fallback: bool = True,
+    draft: bool = False,
     machine: Machine | None = None,
     **typed: Any,
 ) -> list[Job]:
@@ -58,7 +61,7 @@ def prepare(
 
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
     (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
-    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `machine` plans for another machine than this one.
+    `seed="1..3"`, `output="clip.mp4"`. `draft`: the first of two stages alone. `machine`: plan for that one.
 
     Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
@@ -69,6 +72,7 @@ def prepare(
         layers=layered(typed),
         machine=machine or probe.machine(),
         fresh_seed=secrets.randbelow(2**32),
+        draft=draft,
     )
     manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
     manners |= {"fallback": fallback, "skip_existing": skip_existing}
@@ -111,7 +115,8 @@ def _decided(brief: Brief) -> list[Job]:
 
 def _auto(brief: Brief) -> list[Job]:
     """Jobs for the best model that is here and fits, else for the built-in one, which says so."""
-    real = [card for card in cards.cards().values() if card.repository and brief.subject.mode in card.ways]
+    served = [card for card in cards.cards().values() if card.repository and brief.subject.mode in card.ways]
+    real = [card for card in served if card.refine or not brief.draft]
     for card in real:
         if not hub.find(card).missing and _fits(brief, card):
             return list(decided(brief, card))
@@ -125,20 +130,26 @@ def _auto(brief: Brief) -> list[Job]:
 def _fits(brief: Brief, card: ModelCard) -> bool:
     """Whether `card` could serve the brief on its machine."""
     try:
-        requests, _ = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
-        canvas, _ = check(requests[0], card)
-        planner.choose(requests[0], card, canvas, brief.machine, hub.find(card))
+        drawn = _drawn(brief, card)
+        planner.choose(drawn.requests[0], drawn.card, drawn.canvas, brief.machine, hub.find(drawn.card))
     except (DoesNotFit, UsageRefused):
         return False
     return True
 
 
-def decided(brief: Brief, card: ModelCard) -> Iterator[Job]:
-    """A job for each seed. Whatever is the same for all of them is looked at once."""
+def _drawn(brief: Brief, card: ModelCard) -> Drawn:
+    """What is to be drawn by `card`."""
     requests, origins = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
-    canvas, adjustments = check(requests[0], card)
-    weights = hub.find(card)
-    notes = [*adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
+    canvas, said = check(requests[0], card)
+    drawn = Drawn(requests=requests, origins=origins, card=card, canvas=canvas, adjustments=said)
+    return drafts.drafted(drawn, cards.cards().values()) if brief.draft else drawn
+
+
+def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
+    """A job for each seed. Whatever is the same for all of them is looked at once."""
+    drawn = _drawn(brief, known)
+    requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
+    notes = [*drawn.adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
     notes += [*_unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
     plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
     for request in requests:
@@ -148,8 +159,9 @@ def decided(brief: Brief, card: ModelCard) -> Iterator[Job]:
             canvas=canvas,
             plan=plan,
             weights=weights,
-            settings=tuple(_own(setting, request) for setting in origins),
+            settings=tuple(_own(setting, request) for setting in drawn.origins),
             adjustments=tuple(notes),
+            whole=drawn.whole,
         )
 
 
@@ -168,7 +180,7 @@ def _found(job: Job, brief: Brief) -> Job:
 
 def noted(job: Job, folder: Path) -> Job:
     """The job, with a note that says where in `folder` it goes on from, if it does, and on the rung that it was on."""
-    standing = artefacts.standing(folder, job.request.steps)
+    standing = artefacts.standing(folder, job.steps)
     if not standing:
         return job
     note = f"going on with seed {job.request.seed} from {standing}"

@@ -1,4 +1,4 @@
-"""A .part folder into a job: the request comes from the folder alone, everything else is decided as ever."""
+"""A .part folder into a job, and a draft: the request comes from a folder alone, all else is decided as ever."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,15 @@ from vidgen.core.errors import InputRefused, UsageRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job
 from vidgen.core.request import Mode
+from vidgen.media import record
+from vidgen.planning.drafts import first_stage
 from vidgen.planning.settle import Subject
 from vidgen.prepare import Brief, decided, layered, noted, placed, taught
-from vidgen.studio import artefacts, asked
+from vidgen.studio import artefacts, asked, part
 from vidgen.studio.fingerprint import model_of
+
+AGAIN = "vidgen show --command"
+"""Says the command that made a clip."""
 
 
 def resume(
@@ -36,19 +41,89 @@ def resume(
     _ready(found, decode=decode)
     asked.same_loras(found)
     card = _card(found, model)
-    brief = Brief(
+    brief = _brief(found, card, str(output or _literal(found.output)), machine)
+    job = _one(replace(brief, draft=found.draft), _decoder(card, found.mode) if decode else card, found, overwrite)
+    return noted(taught(replace(job, source=found.folder, **manners)), found.folder)
+
+
+def finalize(
+    clip: str | Path,
+    *,
+    model: str = "",
+    output: str | Path = "",
+    overwrite: bool = False,
+    machine: Machine | None = None,
+    **manners: Any,
+) -> Job:
+    """The job that doubles and refines a draft: begun with the latents that are kept beside it.
+
+    `model`, `output` and `manners` as above; without `output` it is called as `clip` is, with `-final`. Refuses
+    (exit 3) a clip that is no draft, and one whose latents are not there or damaged.
+    """
+    found = _draft(Path(clip))
+    asked.same_loras(found)
+    card = _card(found, model)
+    own = found.output if found.folder == Path(clip) else Path(clip)
+    name = own.with_name(f"{own.stem}-final{own.suffix}")
+    job = _one(_brief(found, card, str(output or _literal(name)), machine), card, found, overwrite)
+    job = replace(job, draft=found.folder, notes=(*job.notes, f"refines the draft {own}"), **manners)
+    return noted(taught(job), part.folder_of(job)) if part.begun(job) else taught(job)
+
+
+def _brief(found: asked.Asked, card: ModelCard, output: str, machine: Machine | None) -> Brief:
+    return Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
-        layers=layered({**found.settings, "model": card.name, "output": str(output or _literal(found.output))}),
+        layers=layered({**found.settings, "model": card.name, "output": output}),
         machine=machine or probe.machine(),
         fresh_seed=0,
     )
-    jobs = list(decided(brief, _decoder(card, found.mode) if decode else card))
-    [job] = placed(jobs, chosen=True, overwrite=overwrite, skip_existing=False)
+
+
+def _one(brief: Brief, card: ModelCard, found: asked.Asked, overwrite: bool) -> Job:
+    """The one job of a folder, with the origins of its settings, and what it is finished with where that is new."""
+    [job] = placed(list(decided(brief, card)), chosen=True, overwrite=overwrite, skip_existing=False)
     now = asked.began(job)
     said = () if now == found.began else (f"begun with {found.began}, finished with {now}",)
     settings = tuple(replace(one, origin=found.origins.get(one.name, one.origin)) for one in job.settings)
-    job = replace(job, settings=settings, adjustments=(*job.adjustments, *said), source=found.folder, **manners)
-    return noted(taught(job), found.folder)
+    return replace(job, settings=settings, adjustments=(*job.adjustments, *said))
+
+
+def _draft(clip: Path) -> asked.Asked:
+    """What is kept of the draft `clip`, by its name or that of its folder."""
+    found = asked.read(clip) if clip.suffix in (part.KEPT, part.PART) else _beside(clip)
+    if not found.draft:
+        raise _no_draft(clip)
+    if not artefacts.has(found.folder, artefacts.LATENTS):
+        raise InputRefused(f"the draft in {found.folder} is not finished", f"go on with it first: vidgen resume {clip}")
+    if not artefacts.sound(found.folder, artefacts.CHECKPOINT):
+        raise InputRefused(
+            f"the latents in {found.folder} are damaged", f"make the draft again: {AGAIN} {found.output}"
+        )
+    return found
+
+
+def _beside(clip: Path) -> asked.Asked:
+    """What is kept beside `clip`, which is to be what was made of it."""
+    if not clip.exists():
+        raise InputRefused(f"{clip} is not there", "give the clip that --draft has made")
+    made = record.read(clip).get("request")
+    if not isinstance(made, dict) or "draft" not in made:
+        raise _no_draft(clip)
+    for end in (part.KEPT, part.PART):
+        folder = clip.with_name(f"{clip.name}{end}")
+        if asked.mark_of(folder):
+            found = asked.read(folder)
+            if (made.get("prompt"), str(made.get("seed"))) == (found.prompt, found.settings.get("seed")):
+                return found
+            raise InputRefused(
+                f"the latents in {folder} are those of another clip", f"make the draft again: {AGAIN} {clip}"
+            )
+    said = f"{clip.name}{part.KEPT}, which holds the latents of the draft, is not beside it"
+    raise InputRefused(said, f"put it back there, or make the draft again: {AGAIN} {clip}")
+
+
+def _no_draft(clip: Path) -> InputRefused:
+    return InputRefused(f"{clip} is no draft", "a draft is made with --draft, by a model of two stages: vidgen models")
 
 
 def _home(path: Path) -> Path:
@@ -76,7 +151,7 @@ def _card(found: asked.Asked, model: str) -> ModelCard:
     """The card of the folder's model, by name or by where its weights are; refused (exit 2) when it is another's."""
     named = found.settings.get("model", "")
     card = cards.card(model or (named if named in cards.cards() else found.weights))
-    if model_of(card) != found.model:
+    if model_of(first_stage(card) if found.draft else card) != found.model:
         raise UsageRefused(
             f"{found.folder} was begun with another {named}", "give the folder of its weights by --model"
         )

@@ -1,18 +1,21 @@
 """The same clip twice: by one call of the Diffusers pipeline, and by our three verbs with artefacts on disk."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
 from vidgen.backends.port import Backend, Step, Tensors
 from vidgen.backends.quiet import quickly
+from vidgen.core.errors import Stopped
 from vidgen.core.plan import Job, Precision
 from vidgen.core.request import Mode
 
@@ -119,3 +122,16 @@ def through_disk(tensors: Tensors) -> Tensors:
     loaded: Tensors = load_file(file)
     file.unlink()
     return loaded
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, kind: Any, verb: str) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The arguments that a class's `verb` has, and those that it is given: it does nothing else from now on."""
+    given: dict[str, Any] = {}
+
+    def record(self: Any, **arguments: Any) -> None:
+        given.update(arguments)
+        raise Stopped("stop", "")
+
+    wanted = inspect.signature(getattr(kind, verb)).parameters
+    monkeypatch.setattr(kind, verb, record)
+    return wanted, given

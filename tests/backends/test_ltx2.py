@@ -1,12 +1,12 @@
 """LTX-2, split into verbs, draws and sounds what one call of the Diffusers pipeline does, in one stage and in two."""
 
 import hashlib
-import inspect
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -21,7 +21,7 @@ from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
 from tests import twins
-from tests.backends.films import through_disk
+from tests.backends.films import recorded, through_disk
 from tests.conftest import ANSWER
 from vidgen import prepare, run
 from vidgen.backends import ltx2, multimodal, pixels
@@ -38,12 +38,16 @@ from vidgen.core.result import Event
 from vidgen.media import ffmpeg
 from vidgen.media.inspect import digest
 from vidgen.media.inspect import inspect as look
+from vidgen.resume import finalize
 
 MODULES = {
     "LTX2Pipeline": "pipeline_ltx2",
     "LTX2ImageToVideoPipeline": "pipeline_ltx2_image2video",
     "LTX2ConditionPipeline": "pipeline_ltx2_condition",
 }
+FULL = "ltx-2-19b-dev-x2"
+"""The card of full weights in two stages."""
+
 RESIDENT = Rung(precision=Precision.FP32, placement=Placement.RESIDENT)
 MODES = [(Mode.T2V, ()), (Mode.I2V, (1,)), (Mode.KEYFRAME, (1, 2))]
 ENDS = (Keyframe(picture=Path("a.png"), strength=1.0), Keyframe(picture=Path("b.png"), frame=6, strength=0.6))
@@ -55,7 +59,7 @@ Heard = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """LTX-2 in miniature, with what doubles its sides."""
+    """LTX-2 in miniature, with what doubles its sides and what its full weights wear then."""
     described = twin("ltx2")
     upscaler = TwinPart(
         kind="LTX2LatentUpsamplerModel",
@@ -64,6 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = {**described.parts, "latent_upsampler": upscaler}
     made = build(replace(described, parts=parts), tmp_path_factory.mktemp("ltx2") / "twin", pipeline="LTX2Pipeline")
     _stirred(made)
+    twins.lora(made / "ltx-2-19b-distilled-lora-384.safetensors", width=24)
     return made
 
 
@@ -210,18 +215,20 @@ def whole(job: Job, pictures: Sequence[Image], *, cut: bool = True) -> Heard:
         **guided(job),
         **_own(job, name, pictures),
     }
-    refine = int(str(job.card.settings.get("refine", 0)))
+    refine = job.card.refine
     last: dict[str, Any] = {"height": canvas.height, "width": canvas.width, "num_inference_steps": request.steps}
-    with quickly():
+    with quickly(), ExitStack() as after:
         if refine:
             half = {"height": canvas.height // 2, "width": canvas.width // 2}
-            first, second = sigmas[:-refine], sigmas[-refine:]
-            video, audio = pipe(
-                **words, **half, sigmas=first, num_inference_steps=len(first), output_type="latent", return_dict=False
-            )
+            second = [moment / 1000 for moment in refine.timesteps]
+            times = {"sigmas": sigmas or None, "num_inference_steps": request.steps}
+            video, audio = pipe(**words, **half, **times, output_type="latent", return_dict=False)
             doubled = upscaler(job.card.folder, pipe)(latents=video, output_type="latent", return_dict=False, **half)[0]
-            last |= {"sigmas": second, "num_inference_steps": refine, "noise_scale": second[0]}
+            last |= {"sigmas": second, "num_inference_steps": len(second), "noise_scale": second[0]}
             last |= {"latents": doubled, "audio_latents": audio}
+            words |= guided(replace(job, request=replace(request, guidance_scale=1.0)))
+            if refine.lora:
+                after.enter_context(distilled(pipe, job.card.folder / job.card.component(refine.lora).file))
         elif sigmas:
             last["sigmas"] = sigmas
         video, audio = pipe(**words, **last, output_type="np", return_dict=False)
@@ -231,6 +238,19 @@ def whole(job: Job, pictures: Sequence[Image], *, cut: bool = True) -> Heard:
         return frames, samples
     rows = slice(canvas.top, canvas.top + request.height)
     return frames[: request.frames, rows, canvas.left : canvas.left + request.width], samples
+
+
+@contextmanager
+def distilled(pipe: Any, file: Path) -> Iterator[None]:
+    """Full weights as distilled ones: wearing the makers' LoRA, with a scheduler that follows its sigmas."""
+    own = pipe.scheduler
+    pipe.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="distilled")
+    pipe.scheduler = type(own).from_config(own.config, use_dynamic_shifting=False, shift_terminal=None)
+    try:
+        yield
+    finally:
+        pipe.unload_lora_weights()
+        pipe.scheduler = own
 
 
 @cache
@@ -308,7 +328,42 @@ def test_two_stages(folder: Path, mode: Mode, seeds: tuple[int, ...]) -> None:
     same(asked(two_stages(folder), mode), seeds)
 
 
-@pytest.mark.parametrize("name", ["ltx-2-19b-dev", "ltx-2-19b-distilled-x2"])
+@pytest.mark.parametrize(("mode", "seeds"), MODES)
+def test_two_stages_of_full_weights_that_wear_the_makers_lora_in_the_second(
+    folder: Path, mode: Mode, seeds: tuple[int, ...]
+) -> None:
+    same(asked(card(folder, FULL), mode), seeds)
+
+
+def test_what_the_second_stage_wears_counts_beside_ones_own_lora_and_leaves_no_trace(
+    folder: Path, tmp_path: Path
+) -> None:
+    own = Lora(path=twins.lora(Path("style.safetensors"), width=24, rank=2))
+    bare, dressed = asked(card(folder, FULL)), asked(card(folder, FULL), loras=[own])
+    backend = ltx2.open(bare)
+    conditioning = backend.encode([bare], lambda _: ())[0]
+    before, changed, after = (backend.denoise(job, conditioning, (), quiet_step) for job in (bare, dressed, bare))
+    assert torch.equal(before["latents"], after["latents"])
+    assert (before["latents"] != changed["latents"]).any()
+    other = shutil.copytree(folder, tmp_path / "other")
+    twins.lora(other / "ltx-2-19b-distilled-lora-384.safetensors", width=24, rank=2)
+    assert (before["latents"] != latents_of(asked(card(other, FULL)), ())["latents"]).any()
+
+
+def test_the_makers_lora_changes_the_transformer_alone_though_it_is_for_the_connectors_too(
+    folder: Path, tmp_path: Path
+) -> None:
+    """As the makers' own code has it: the prompt is read once, before anything is worn."""
+    other = shutil.copytree(folder, tmp_path / "other")
+    file = other / "ltx-2-19b-distilled-lora-384.safetensors"
+    place = "connectors.video_connector.transformer_blocks.0.attn1.to_q"
+    more = {f"{place}.lora_A.weight": torch.ones(4, 32), f"{place}.lora_B.weight": torch.ones(32, 4)}
+    save_file({**load_file(file), **more}, file)
+    found = latents_of(asked(card(other, FULL)), ())
+    assert torch.equal(found["latents"], latents_of(asked(card(folder, FULL)), ())["latents"])
+
+
+@pytest.mark.parametrize("name", ["ltx-2-19b-dev", "ltx-2-19b-distilled-x2", FULL])
 @pytest.mark.parametrize(("mode", "seeds"), MODES)
 def test_bfloat16(folder: Path, mode: Mode, seeds: tuple[int, ...], name: str) -> None:
     rung = Rung(precision=Precision.BF16, placement=Placement.PHASE)
@@ -403,7 +458,7 @@ def goes_on(job: Job, seeds: Sequence[int], steps: Sequence[int]) -> None:
     """From each of `steps`, to the very latents of a run that was never stopped."""
     pictures = drawn(job, seeds)
     undisturbed, states = kept(job, pictures)
-    assert [int(state["step"]) for state in states] == list(range(1, job.request.steps + 1))
+    assert [int(state["step"]) for state in states] == list(range(1, job.steps + 1))
     for state in (states[step - 1] for step in steps):
         done: list[tuple[int, int]] = []
         latents = latents_of(
@@ -412,7 +467,7 @@ def goes_on(job: Job, seeds: Sequence[int], steps: Sequence[int]) -> None:
         assert latents.keys() == {"latents", "audio_latents", "generator"} == undisturbed.keys()
         for name in latents:
             assert torch.equal(latents[name], undisturbed[name]), (name, int(state["step"]))
-        assert done == [(step, job.request.steps) for step in range(int(state["step"]) + 1, job.request.steps + 1)]
+        assert done == [(step, job.steps) for step in range(int(state["step"]) + 1, job.steps + 1)]
 
 
 @pytest.mark.parametrize(("mode", "seeds"), MODES)
@@ -428,6 +483,11 @@ def test_two_stages_go_on_from_the_first_and_the_last_step_of_each(
 ) -> None:
     rung = Rung(precision=Precision.BF16, placement=Placement.PHASE)
     goes_on(asked(two_stages(folder), mode, rung=rung), seeds, (1, 8, 9, 11))
+
+
+@pytest.mark.slow
+def test_two_stages_of_full_weights_go_on_from_the_first_and_the_last_step_of_each(folder: Path) -> None:
+    goes_on(asked(card(folder, FULL), Mode.KEYFRAME), (1, 2), (1, 3, 4, 6))
 
 
 def test_a_stage_that_was_done_costs_no_call_of_the_transformer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,18 +550,6 @@ def test_every_argument_is_said_of_what_doubles_the_sides(folder: Path, monkeypa
     with pytest.raises(Stopped):
         latents_of(job, ())
     assert set(wanted) - {"self"} == set(given)
-
-
-def recorded(monkeypatch: pytest.MonkeyPatch, kind: Any, verb: str) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    given: dict[str, Any] = {}
-
-    def record(self: Any, **arguments: Any) -> None:
-        given.update(arguments)
-        raise Stopped("stop", "")
-
-    wanted = inspect.signature(getattr(kind, verb)).parameters
-    monkeypatch.setattr(kind, verb, record)
-    return wanted, given
 
 
 @pytest.mark.parametrize(
@@ -585,8 +633,6 @@ def test_nan_is_refused_in_picture_and_in_sound(folder: Path, tmp_path: Path, na
         ({"audio_modality_scale": 0.0}, "audio_modality_scale = 0, which Diffusers takes for the modality_scale of 3"),
         ({"stg_scale": 1.0, "audio_stg_scale": 1.0, "stg_blocks": [1]}, "perturbs blocks, and its transformer cannot"),
         ({"strength": 1.0}, "strength"),
-        ({"upscaler": "latent_upsampler"}, "refine = 0"),
-        ({"upscaler": "latent_upsampler", "refine": 3}, "refine = 3"),
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(folder: Path, settings: dict[str, Any], said: str) -> None:
@@ -727,24 +773,46 @@ def test_two_stages_from_the_command_line_twice_with_one_seed(vidgen: ANSWER, mo
     facts = look(Path("one.mkv"))
     assert (facts.width, facts.height, facts.frames, facts.sound) == (120, 100, 10, "opus")
     told = json.loads(vidgen("show", "one.mkv", "--json").out)
-    assert told["request"]["steps"] == 11
+    assert told["request"]["steps"] == 8
     assert told["canvas"]["width"] == 128
-    refused = vidgen("t2v", "a red circle", *usual, "--steps", "8", "-o", "no.mkv")
-    assert (refused.code, "is distilled to 11 steps" in refused.err) == (2, True)
+    refused = vidgen("t2v", "a red circle", *usual, "--steps", "11", "-o", "no.mkv")
+    assert (refused.code, "is distilled to 8 steps" in refused.err) == (2, True)
     refused = vidgen("t2v", "a red circle", *usual, "--guidance-scale", "3", "-o", "no.mkv")
     assert (refused.code, "its guidance scale is 1" in refused.err) == (2, True)
 
 
-@pytest.mark.parametrize("card", ["ltx-2-19b-dev", "ltx-2-19b-distilled-x2"])
+@pytest.mark.parametrize(
+    ("card", "steps"), [pytest.param("ltx-2-19b-distilled-x2", 8, marks=pytest.mark.slow), (FULL, 2)]
+)
+def test_a_draft_is_finalized_to_the_clip_of_both_stages_sound_included(model: str, card: str, steps: int) -> None:
+    usual: dict[str, Any] = {
+        "prompt": "a red circle",
+        "model": named(model, card),
+        "size": "256x128",
+        "frames": 9,
+        "steps": steps,
+        "seed": 5,
+        "codec": "ffv1",
+    }
+    for job in (*prepare("t2v", **usual, output="whole.mkv"), *prepare("t2v", **usual, draft=True, output="draft.mkv")):
+        list(run([job]))
+    facts = look(Path("draft.mkv"))
+    assert (facts.width, facts.height, facts.frames, facts.sound) == (128, 64, 9, "opus")
+    list(run([finalize("draft.mkv", output="film.mkv")]))
+    assert digest(Path("film.mkv")) == digest(Path("whole.mkv"))
+    assert heard(Path("film.mkv")) == heard(Path("whole.mkv"))
+
+
+@pytest.mark.parametrize(("card", "steps"), [("ltx-2-19b-dev", 11), ("ltx-2-19b-distilled-x2", 8)])
 def test_a_clip_that_was_stopped_ends_as_an_undisturbed_one_sound_included(
-    model: str, card: str, monkeypatch: pytest.MonkeyPatch
+    model: str, card: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual: dict[str, Any] = {
         "prompt": "a red circle",
         "model": named(model, card),
         "size": "128x128",
         "frames": 9,
-        "steps": 11,
+        "steps": steps,
         "seed": 5,
         "codec": "ffv1",
     }

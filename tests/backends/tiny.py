@@ -115,7 +115,7 @@ def every_step_goes_on(job: Job) -> None:
     with opened(job) as backend, _noted(states) as step:
         conditioning = backend.encode([job], lambda _: ())[0]
         whole = backend.denoise(job, conditioning, pictures(job), step)
-    assert [int(state["step"]) for state in states] == list(range(1, job.request.steps + 1))
+    assert [int(state["step"]) for state in states] == list(range(1, job.steps + 1))
     for state in states:
         _goes_on(job, conditioning, state, whole)
 
@@ -130,7 +130,7 @@ def _goes_on(job: Job, conditioning: Tensors, state: Tensors, whole: Tensors) ->
         latents = backend.denoise(job, conditioning, pictures(job), step, state)
     assert latents.keys() == whole.keys()
     assert all(torch.equal(latents[name], whole[name]) for name in whole), int(state["step"])
-    assert done == list(range(int(state["step"]) + 1, job.request.steps + 1))
+    assert done == list(range(int(state["step"]) + 1, job.steps + 1))
 
 
 def sized(frames: np.ndarray[Any, Any], job: Job) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.values import says
 from vidgen.catalog import cards
-from vidgen.core.card import Guidance, ModelCard, Phase
+from vidgen.core.card import Guidance, ModelCard, Phase, Refine
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
 from vidgen.planning.settle import Subject, settle
@@ -84,14 +84,14 @@ def test_every_way_with_pictures_takes_at_least_one(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_distilled_card_fixes_its_steps_or_falling_timesteps_and_defaults_to_them(path: Path) -> None:
-    """In each of its stages: the last `refine` of them are those of a second one."""
+    """In each of its stages."""
     card = cards.card(path.stem)
     times = card.schedule.timesteps
     assert bool(times or card.schedule.steps) == (card.schedule.guidance is Guidance.DISTILLED)
     assert not card.schedule.steps or card.defaults["steps"] in card.schedule.steps
     assert not card.schedule.steps or card.defaults["guidance_scale"] == 1.0
-    first = len(times) - int(str(card.settings.get("refine", 0)))
-    assert [*times[:first], *times[first:]] == [*sorted(times[:first])[::-1], *sorted(times[first:])[::-1]]
+    for walk in (times, card.refine.timesteps if card.refine else ()):
+        assert list(walk) == sorted(walk, reverse=True)
     assert not times or (card.defaults["steps"], card.defaults["guidance_scale"]) == (len(times), 1.0)
 
 
@@ -161,6 +161,31 @@ def test_a_part_of_another_repository_is_a_share_of_its_own() -> None:
     assert [pinned.share(repository).revision for repository in card.repositories] == ["a" * 40, "", ""]
 
 
+def test_a_card_says_how_its_second_stage_goes() -> None:
+    assert cards.read(written()).refine is None
+    text = '[refine]\nupscaler = "vae"\nsteps = 10\nstrength = 0.4\nguided = true\nadain = 1\ntone_map = 0.6\n'
+    found = cards.read(written(TEXT + text)).refine
+    assert found == Refine(upscaler="vae", steps=10, strength=0.4, guided=True, adain=1.0, tone_map=0.6)
+    assert found.walked == 4
+    assert Refine(upscaler="vae", timesteps=(1000.0, 909.0, 725.0, 421.0), strength=0.999).walked == 3
+
+
+@pytest.mark.parametrize(
+    "fault", ["", "steps = 2\nstrength = 0.4", "steps = 2\ntimesteps = [900.0, 500.0]", "timesteps = []"]
+)
+def test_a_second_stage_that_walks_no_step_or_two_schedules_is_refused(fault: str) -> None:
+    with pytest.raises(UsageRefused) as refused:
+        cards.read(written(f'{TEXT}[refine]\nupscaler = "vae"\n{fault}\n'))
+    says(refused, 2, "sketch.toml [refine]", "timesteps, or steps and a strength")
+
+
+@pytest.mark.parametrize("names", ['upscaler = "larger"', 'upscaler = "vae"\nlora = "larger"'])
+def test_a_second_stage_by_a_component_that_the_card_does_not_have_is_refused(names: str) -> None:
+    with pytest.raises(UsageRefused) as refused:
+        cards.read(written(f"{TEXT}[refine]\n{names}\nsteps = 2\n"))
+    says(refused, 2, "sketch.toml [refine]: no component is called 'larger'")
+
+
 def test_settings_of_a_family_are_kept_as_they_are() -> None:
     assert cards.read(written(TEXT + "[settings]\nshift = 7\n")).settings == {"shift": 7}
 
@@ -179,6 +204,12 @@ def test_settings_of_a_family_are_kept_as_they_are() -> None:
         ("frames = 8", "", ("sketch.toml [grid]: frames is missing",)),
         ("parameters = 5", "params = 5", ("[components.vae]: unknown key 'params'; did you mean parameters?",)),
         ("parameters = 5", 'half = "fp8"', ("[components.vae]: no format of 16 bits is called fp8", "bf16 or fp16")),
+        (
+            "parameters = 5",
+            'file = "../x.safetensors"',
+            ("[components.vae]: file = '../x.safetensors' is none of weights",),
+        ),
+        ("parameters = 5", 'file = "x.py"', ("[components.vae]: file = 'x.py' is none of weights",)),
         ("parameters = 5", "marks = 3", ("[components.vae]: marks = 3", "type bool")),
         ('kind = "AutoencoderKLLTXVideo"', "", ("sketch.toml [components.vae]: kind is missing",)),
         ("[ways.t2v]", "[ways.t3v]", ("no mode is called t3v", "t2v, i2v, keyframe")),

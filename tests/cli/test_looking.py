@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ANSWER
-from tests.left import leave
+from tests.left import draft, leave
 from tests.media.drawn import shape, write
 from tools.docs import examples
 from vidgen.catalog import cards
@@ -192,6 +192,8 @@ def test_every_example_in_the_help_runs(
             write(Path(name), shape())
     if command in {"vidgen resume", "vidgen decode"}:
         leave(Path(shlex.split(words)[2]))
+    if command == "vidgen finalize":
+        draft(Path(shlex.split(words)[2]))
     if command.split()[1:2] in (["download"], ["cache"]):
         request.getfixturevalue("hub")
     if command.split()[1:2] == ["cache"]:

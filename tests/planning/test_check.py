@@ -91,14 +91,6 @@ def test_what_needs_no_force_is_not_changed_by_it() -> None:
     assert check(request(force=True, strict=True), CARD) == check(request(), CARD)
 
 
-def test_stages_have_a_fixed_number_of_steps_whatever_is_forced() -> None:
-    schedule = Schedule(guidance=Guidance.DISTILLED, timesteps=(1000, 725, 422, 909, 725))
-    staged = replace(DISTILLED, schedule=schedule)
-    assert check(request(steps=5, guidance_scale=1.0), staged)[1] == ()
-    with pytest.raises(UsageRefused, match="to 5 steps in stages; 4 cannot"):
-        check(request(steps=4, guidance_scale=1.0, force=True), staged)
-
-
 @pytest.mark.parametrize(
     "changed",
     [

@@ -95,7 +95,9 @@ def test_ltx_passes_in_every_mode_of_every_pipeline(vidgen: ANSWER) -> None:
     told = json.loads(answer.out)
     assert (told["schema"], told["well"], told["subject"]) == (1, True, "the twin of ltx")
     asked = [(clip["model"], clip["mode"]) for clip in told["clips"]]
+    two_stages = "tiny-ltx-video-13b-0.9.8-distilled-x2"
     assert sorted(set(asked)) == [
+        *((two_stages, mode) for mode in ("i2v", "keyframe", "t2v")),
         ("tiny-ltx-video-2b-0.9.0", "i2v"),
         ("tiny-ltx-video-2b-0.9.0", "t2v"),
         ("tiny-ltx-video-2b-0.9.5", "i2v"),

@@ -11,7 +11,7 @@ from vidgen.studio import artefacts, checkpoints
 from vidgen.studio.checkpoints import Checkpoints
 
 
-def steps(every: int, total: int = 10, *, seconds: float = 0.0, stopped_at: int = 0) -> list[int]:
+def steps(every: int, total: int = 10, *, seconds: float = 0.0, stopped_at: int = 0, last: bool = False) -> list[int]:
     """The steps after which the state was kept, of a denoising whose steps take `seconds`."""
     folder, kept, now = Path(), list[int](), [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
@@ -23,7 +23,7 @@ def steps(every: int, total: int = 10, *, seconds: float = 0.0, stopped_at: int 
             if done == stopped_at:
                 raise Stopped("stopped", "")
 
-        step = Checkpoints(folder, every).stepping(tell)
+        step = Checkpoints(folder, every, last=last).stepping(tell)
         try:
             for done in range(1, total + 1):
                 now[0] += seconds
@@ -36,6 +36,12 @@ def steps(every: int, total: int = 10, *, seconds: float = 0.0, stopped_at: int 
 def test_every_so_many_steps_and_not_after_the_last_which_leaves_latents() -> None:
     assert steps(3) == [3, 6, 9]
     assert steps(5) == [5]
+
+
+def test_after_the_last_where_a_second_stage_is_to_begin_there() -> None:
+    assert steps(3, last=True) == [3, 6, 9, 10]
+    assert steps(5, last=True) == [5, 10]
+    assert steps(0, seconds=0.05, last=True) == [10]
 
 
 def test_by_the_clock_short_steps_are_kept_every_ten_seconds_and_long_ones_each() -> None:

@@ -1,11 +1,14 @@
 """Which files of a repository a model needs."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.loopback import UNWANTED, pipeline
 from tests.values import CARD
+from vidgen.core.card import Component
 from vidgen.core.errors import WeightsRefused
-from vidgen.weights.wanted import File, wanted
+from vidgen.weights.wanted import File, known, wanted
 
 
 def files(*names: str) -> list[File]:
@@ -55,3 +58,14 @@ def test_shards_go_with_their_index_and_leave_the_single_file() -> None:
 def test_a_repository_that_lacks_something_is_refused_by_its_name(without: str, said: str) -> None:
     with pytest.raises(WeightsRefused, match=said):
         wanted(CARD, files(*(name for name in WHOLE if name != without)))
+
+
+def test_a_component_that_is_one_file_is_wanted_by_its_name_and_other_files_beside_it_are_not() -> None:
+    lora = Component(name="distilled_lora", kind="LoRA", file="fast.safetensors")
+    card = replace(CARD, components=(*CARD.components, lora))
+    there = files(*WHOLE, "fast.safetensors", "slow.safetensors", "distilled_lora/config.json")
+    assert {file.name for file in wanted(card, there)} == {*WHOLE, "fast.safetensors"} - UNWANTED
+    assert known(card, "fast.safetensors") == "fast.safetensors"
+    assert not known(card, "slow.safetensors")
+    with pytest.raises(WeightsRefused, match=r"no fast\.safetensors"):
+        wanted(card, files(*WHOLE))

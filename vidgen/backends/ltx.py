@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import onward, pipes, pixels, prompts, quiet
+from vidgen.backends import onward, pipes, pixels, prompts, quiet, stages
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
+from vidgen.backends.stages import Stage
 from vidgen.core.card import Phase
 from vidgen.core.errors import UsageRefused, WeightsRefused
-from vidgen.core.plan import Job
+from vidgen.core.plan import Canvas, Job
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 KINDS: Mapping[str, Kind] = {
     "AutoencoderKLLTXVideo": Kind(module="diffusers.models.autoencoders.autoencoder_kl_ltx", read=pipes.model),
+    "LTXLatentUpsamplerModel": Kind(module="diffusers.pipelines.ltx.modeling_latent_upsampler", read=pipes.model),
     "LTXVideoTransformer3DModel": Kind(module="diffusers.models.transformers.transformer_ltx", read=pipes.model),
 }
 
@@ -28,15 +30,15 @@ PIXELS = 32
 """The pipelines refuse sides that are not multiples of this, whatever the VAE."""
 
 
-def _words(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
+def _words(job: Job, stage: Stage, pictures: "Sequence[Image]") -> dict[str, Any]:
     return {}
 
 
-def _first_picture(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
+def _first_picture(job: Job, stage: Stage, pictures: "Sequence[Image]") -> dict[str, Any]:
     return {"image": pictures[0]}
 
 
-def _conditions(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
+def _conditions(job: Job, stage: Stage, pictures: "Sequence[Image]") -> dict[str, Any]:
     kind = quiet.found("diffusers.pipelines.ltx.pipeline_ltx_condition", "LTXVideoCondition")
     conditions = [
         kind(image=picture, video=None, frame_index=keyframe.frame, strength=keyframe.strength)
@@ -48,7 +50,7 @@ def _conditions(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
         "video": None,
         "frame_index": 0,
         "strength": 1.0,
-        "denoise_strength": 1.0,
+        "denoise_strength": stage.refine.strength if stage.refine else 1.0,
         "image_cond_noise_scale": job.card.schedule.image_cond_noise_scale,
     }
 
@@ -57,12 +59,12 @@ def _conditions(job: Job, pictures: "Sequence[Image]") -> dict[str, Any]:
 class Route:
     """One pipeline: where it is, and what it takes beside the rest.
 
-    `conditions`: it takes pictures at any frame and strength and a card's own timesteps, and its latents are a video;
-    the others' latents come as tokens.
+    `conditions`: it takes pictures at any frame and strength, a card's own timesteps and what it is to refine, and its
+    latents are a video; the others' latents come as tokens.
     """
 
     module: str
-    extras: "Callable[[Job, Sequence[Image]], dict[str, Any]]"
+    extras: "Callable[[Job, Stage, Sequence[Image]], dict[str, Any]]"
     conditions: bool = False
 
 
@@ -94,19 +96,22 @@ class Ltx:
     def denoise(
         self, job: Job, conditioning: Tensors, pictures: "Sequence[Image]", step: Step, since: Tensors | None = None
     ) -> Tensors:
-        """Normalised latents (1, channels, frames, height, width), float32, and the state of the generator."""
-        route, pipe = _route(job), self._drawing_pipe(job)
+        """Normalised latents (1, channels, frames, height, width), and the state of the generator of all stages."""
+        route, pipe, latents = _route(job), self._drawing_pipe(job), torch.empty(0)
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
-        with (
-            pipes.wearing(pipe, job.request.loras),
-            pipes.seeded(job.request.seed),
-            onward.stepping(job, pipe, generator, step, since) as after,
-        ):
-            latents = pipe(
-                **_arguments(job, generator, after),
-                **_texts(job, conditioning, self._parts.device.value),
-                **route.extras(job, pictures),
-            ).frames
+        with pipes.seeded(job.request.seed):
+            for stage, kept in stages.left(job, since):
+                begun = self._begun(pipe, job, latents, kept) if stage.refine else None
+                with (
+                    pipes.wearing(pipe, stages.worn(job, stage, self._parts)),
+                    onward.stepping(job, pipe, generator, step, kept, stages.walk(job, stage)) as after,
+                ):
+                    latents = pipe(
+                        **_arguments(job, stage, generator, after),
+                        **_texts(job, stage, conditioning, self._parts.device.value),
+                        **route.extras(job, stage, pictures),
+                        latents=begun,
+                    ).frames
         if not route.conditions:
             latents = _unpacked(pipe, job, latents)
         return pipes.on_disk({"latents": latents, "generator": generator.get_state()})
@@ -151,7 +156,7 @@ class Ltx:
         kind = quiet.found(_route(job).module, way.pipeline)
         held = self._parts.hold(way.phases[phase])
         with quiet.quickly():
-            pipe = kind(**{**dict.fromkeys(COMPONENTS), **held})
+            pipe = kind(**{name: held.get(name) for name in COMPONENTS})
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -167,6 +172,13 @@ class Ltx:
         pipe.vae_spatial_compression_ratio = vae.spatial_compression_ratio
         pipe.vae_temporal_compression_ratio = vae.temporal_compression_ratio
         return pipe
+
+    def _begun(self, pipe: Any, job: Job, drawn: torch.Tensor, kept: Tensors | None) -> torch.Tensor:
+        """What a second stage begins with: what a first one drew, doubled; where it goes on, only of the same shape."""
+        if kept:
+            return torch.zeros(1, pipe.transformer.config.in_channels, *_latent(pipe, job.canvas))
+        kind = quiet.found("diffusers.pipelines.ltx.pipeline_ltx_latent_upsample", "LTXLatentUpsamplePipeline")
+        return stages.doubled(job, self._parts, kind, pipe.vae, latents=drawn)
 
     def _pixels(self, job: Job, vae: Any, artefact: Tensors) -> torch.Tensor:
         """The decoded video (1, 3, frames, height, width), as the pipelines' own last lines have it."""
@@ -196,9 +208,10 @@ def _route(job: Job) -> Route:
             f"use one of {', '.join(ROUTES)} in the model's card",
         )
     route = ROUTES[name]
-    if schedule.timesteps and not route.conditions:
+    if (schedule.timesteps or job.card.refine) and not route.conditions:
+        said = "draws in two stages" if job.card.refine else "fixes its timesteps"
         raise WeightsRefused(
-            f"{job.card.name} fixes its timesteps, which {name} cannot follow",
+            f"{job.card.name} {said}, which {name} cannot follow",
             f"serve {request.mode} with LTXConditionPipeline in the model's card",
         )
     if not route.conditions and any(keyframe.frame or keyframe.strength != 1 for keyframe in request.keyframes):
@@ -210,7 +223,7 @@ def _route(job: Job) -> Route:
 
 
 def _on_grid(job: Job, size: int, frames: int) -> None:
-    canvas, size = job.canvas, lcm(size, PIXELS)
+    canvas, size = job.canvas, lcm(size, PIXELS) * len(stages.every(job))
     if canvas.width % size or canvas.height % size or (canvas.frames - 1) % frames:
         raise WeightsRefused(
             f"the canvas {canvas.width}x{canvas.height}, {canvas.frames} frames, is off the grid of these weights: "
@@ -219,23 +232,22 @@ def _on_grid(job: Job, size: int, frames: int) -> None:
         )
 
 
-def _arguments(job: Job, generator: torch.Generator, after: onward.Callback) -> dict[str, Any]:
+def _arguments(job: Job, stage: Stage, generator: torch.Generator, after: onward.Callback) -> dict[str, Any]:
     """What all three pipelines take. Everything is said: Diffusers' defaults move between versions."""
-    canvas, request, schedule = job.canvas, job.request, job.card.schedule
+    schedule = job.card.schedule
     return {
         "prompt": None,
         "negative_prompt": None,
-        "height": canvas.height,
-        "width": canvas.width,
-        "num_frames": canvas.frames,
-        "frame_rate": float(request.fps),
-        "num_inference_steps": request.steps,
-        "timesteps": list(schedule.at(request.steps)) or None,
-        "guidance_scale": request.guidance_scale,
+        "height": stage.height,
+        "width": stage.width,
+        "num_frames": job.canvas.frames,
+        "frame_rate": float(job.request.fps),
+        "num_inference_steps": stage.scheduled,
+        "timesteps": list(stage.timesteps) or None,
+        "guidance_scale": stage.scale,
         "guidance_rescale": schedule.guidance_rescale,
         "num_videos_per_prompt": 1,
         "generator": generator,
-        "latents": None,
         "decode_timestep": schedule.decode_timestep,
         "decode_noise_scale": schedule.decode_noise_scale,
         "output_type": "latent",
@@ -247,23 +259,26 @@ def _arguments(job: Job, generator: torch.Generator, after: onward.Callback) -> 
     }
 
 
-def _texts(job: Job, conditioning: Tensors, device: str) -> dict[str, torch.Tensor | None]:
+def _texts(job: Job, stage: Stage, conditioning: Tensors, device: str) -> dict[str, torch.Tensor | None]:
     names = ["prompt_embeds", "prompt_attention_mask"]
     negatives = [f"negative_{name}" for name in names]
-    if job.request.guidance_scale > 1:
+    if stage.scale > 1:
         names += negatives
     return {**dict.fromkeys(negatives), **{name: conditioning[name].to(device) for name in names}}
 
 
 def _unpacked(pipe: Any, job: Job, latents: torch.Tensor) -> torch.Tensor:
     """Tokens (1, tokens, channels) as (1, channels, frames, height, width)."""
-    canvas, size = job.canvas, pipe.vae_spatial_compression_ratio
     unpacked: torch.Tensor = pipe._unpack_latents(
         latents,
-        (canvas.frames - 1) // pipe.vae_temporal_compression_ratio + 1,
-        canvas.height // size,
-        canvas.width // size,
+        *_latent(pipe, job.canvas),
         pipe.transformer_spatial_patch_size,
         pipe.transformer_temporal_patch_size,
     )
     return unpacked
+
+
+def _latent(pipe: Any, canvas: Canvas) -> tuple[int, int, int]:
+    """Frames, height and width of a canvas in latents."""
+    height, width = (side // pipe.vae_spatial_compression_ratio for side in (canvas.height, canvas.width))
+    return (canvas.frames - 1) // pipe.vae_temporal_compression_ratio + 1, height, width

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import multimodal, onward, pipes, pixels, quiet
-from vidgen.backends.multimodal import Stage
+from vidgen.backends import multimodal, onward, pipes, pixels, quiet, stages
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
+from vidgen.backends.stages import Stage
 from vidgen.core.card import Phase
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Job
@@ -117,19 +117,19 @@ class Ltx2:
 
         Both float32; with them the state of the generator, which all stages share.
         """
-        pipe, stages = self._drawing_pipe(job, conditioning), multimodal.stages(job)
+        pipe, drawn = self._drawing_pipe(job, conditioning), dict[str, torch.Tensor]()
+        scheduler, connected = pipe.scheduler, pipe.connectors
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
-        done, drawn = int(since["step"]) if since else 0, dict[str, torch.Tensor]()
-        with pipes.wearing(pipe, job.request.loras), pipes.seeded(job.request.seed):
-            for stage in stages:
-                if done > stage.before + stage.steps and stage is not stages[-1]:
-                    continue
-                kept = since if done > stage.before else None
-                if stage.before:
+        with pipes.seeded(job.request.seed):
+            for stage, kept in stages.left(job, since):
+                if stage.refine:
                     drawn = multimodal.blank(pipe, job, stage) if kept else self._doubled(pipe, job, drawn)
+                pipe.scheduler, pipe.connectors = multimodal.following(job, stage, scheduler), connected.of(stage)
                 words = {**multimodal.arguments(job, stage, drawn), **_route(job).extras(job, pictures)}
-                walk = onward.Walk(beside=BESIDE, before=stage.before, total=stages[-1].before + stages[-1].steps)
-                with onward.stepping(job, pipe, generator, step, kept, walk) as after:
+                with (
+                    pipes.wearing(pipe, stages.worn(job, stage, self._parts)),
+                    onward.stepping(job, pipe, generator, step, kept, stages.walk(job, stage, BESIDE)) as after,
+                ):
                     drawn = self._drawn(job, pipe, stage, {**words, "generator": generator}, after)
         return pipes.on_disk({**drawn, "generator": generator.get_state()})
 
@@ -203,7 +203,6 @@ class Ltx2:
         connectors = multimodal.Connected({name: tensor.to(device) for name, tensor in conditioning.items()})
         bare = multimodal.Bare(vae, self._parts.tensors("vae", multimodal.STATISTICS))
         pipe = self._pipe(job, Phase.DENOISE, vae=bare, connectors=connectors)
-        pipe.scheduler = multimodal.following(job, pipe.scheduler)
         pipe._callback_tensor_inputs = ["latents", *BESIDE]
         return pipe
 
@@ -220,7 +219,7 @@ class Ltx2:
 
         _, audio = pipe(
             **words,
-            **multimodal.unread(job, self._parts.device.value, self._parts.dtype),
+            **multimodal.unread(stage, self._parts.device.value, self._parts.dtype),
             callback_on_step_end=noting,
             callback_on_step_end_tensor_inputs=["latents", *BESIDE],
         )
@@ -229,10 +228,8 @@ class Ltx2:
     def _doubled(self, pipe: Any, job: Job, drawn: Tensors) -> dict[str, torch.Tensor]:
         """What a first stage drew, for a second one: the video at twice its sides, and no longer normalised."""
         kind = quiet.found(f"{PIPELINES}.pipeline_ltx2_latent_upsample", "LTX2LatentUpsamplePipeline")
-        upscaler = self._parts.hold(job.card.ways[job.request.mode].phases[Phase.DENOISE])[
-            multimodal.settings(job.card).upscaler
-        ]
-        (latents,) = kind(vae=pipe.vae, latent_upsampler=upscaler)(**multimodal.doubling(job, drawn["latents"]))
+        words = {"latents": drawn["latents"], "num_frames": job.canvas.frames, **multimodal.DOUBLING}
+        latents = stages.doubled(job, self._parts, kind, pipe.vae, **words)
         return {"latents": latents, "audio_latents": drawn["audio_latents"]}
 
     def _pixels(self, job: Job, vae: Any, artefact: Tensors) -> torch.Tensor:

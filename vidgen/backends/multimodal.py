@@ -1,13 +1,15 @@
-"""How LTX-2 is sampled, from its card: a guidance of each kind for the picture and for the sound, and its stages."""
+"""How LTX-2 is sampled, from its card: a guidance of each kind for the picture and for the sound."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
 import torch
 
+from vidgen.backends import stages
 from vidgen.backends.port import Tensors
+from vidgen.backends.stages import Stage
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Job
@@ -21,9 +23,6 @@ STATISTICS = ("latents_mean", "latents_std")
 PIXELS = 32
 """The pipelines refuse sides that are not multiples of this, whatever the VAE."""
 
-THOUSAND = 1000.0
-"""The timestep of a sigma of 1."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -31,7 +30,7 @@ class Settings:
 
     `stg`: spatio-temporal guidance, away from a pass whose `stg_blocks` do not attend. `modality`: away from a pass in
     which picture and sound know nothing of each other; 1 is none. `cross_timestep`: each is told the other's noise, as
-    from LTX-2.3 on. `upscaler`: the component that doubles the sides before the last `refine` timesteps.
+    from LTX-2.3 on.
     """
 
     cross_timestep: bool
@@ -42,8 +41,6 @@ class Settings:
     stg_blocks: Sequence[int] = ()
     modality_scale: float = 1.0
     audio_modality_scale: float = 1.0
-    upscaler: str = ""
-    refine: int = 0
 
     @property
     def perturbs(self) -> bool:
@@ -51,30 +48,31 @@ class Settings:
         return self.stg_scale > 0 or self.audio_stg_scale > 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
-    """One walk: its sides in pixels, its steps and their sigmas (none: the scheduler's own), the steps before it."""
-
-    width: int
-    height: int
-    steps: int
-    sigmas: tuple[float, ...] = ()
-    before: int = 0
-
-
 class Connected:
-    """Stands in a pipeline for the connectors, where their work is done: whatever it is given, it gives that."""
+    """Stands in a pipeline for the connectors, where their work is done: whatever it is given, it gives that.
 
-    def __init__(self, conditioning: Tensors) -> None:
+    `own`: the transformer is about to wear the model's own LoRA, which is for the connectors too. Its makers wear it
+    when the prompt has been connected long since, and so does this.
+    """
+
+    def __init__(self, conditioning: Tensors, *, own: bool = False) -> None:
         self._given = tuple(conditioning[name] for name in CONNECTED)
+        self._own = own
 
     def __call__(self, *_: Any, **__: Any) -> tuple[torch.Tensor, ...]:
         """What the connectors gave."""
         return self._given
 
+    def of(self, stage: Stage) -> "Connected":
+        """What a stage reads of it: without guidance the prompt alone, and not the negative one before it."""
+        own, first = bool(stage.refine and stage.refine.lora), 0 if stage.scale > 1 else -1
+        given = {name: tensor[first:] for name, tensor in zip(CONNECTED, self._given, strict=True)}
+        return Connected(given, own=own)
+
     def load_lora_adapter(self, *_: Any, **__: Any) -> None:
-        """Refused: a prompt is connected once, whatever LoRAs its clips wear."""
-        raise ValueError("it changes the text connectors too, which is not supported")
+        """Refused, unless it is the model's own: a prompt is connected once, whatever LoRAs its clips wear."""
+        if not self._own:
+            raise ValueError("it changes the text connectors too, which is not supported")
 
 
 class Bare:
@@ -102,8 +100,6 @@ def settings(card: ModelCard) -> Settings:
     for name, picture, sound in pairs:
         if picture and not sound:  # Diffusers takes a nought for nothing said
             raise _wrong(card, f"has audio_{name} = 0, which Diffusers takes for the {name} of {picture:g}")
-    if bool(found.upscaler) != bool(found.refine) or found.refine >= max(1, len(card.schedule.timesteps)):
-        raise _wrong(card, f"has upscaler = {found.upscaler!r} and refine = {found.refine}")
     return found
 
 
@@ -119,7 +115,7 @@ def refuse_blocks(card: ModelCard, transformer: Any) -> None:
 def refuse_size(job: Job, vae: Any) -> None:
     """Refuse a canvas off the grid of `vae` (exit 4), and one that it would draw and could not decode (exit 2)."""
     canvas, frames = job.canvas, vae.temporal_compression_ratio
-    size = lcm(vae.spatial_compression_ratio, PIXELS) * len(stages(job))
+    size = lcm(vae.spatial_compression_ratio, PIXELS) * len(stages.every(job))
     if canvas.width % size or canvas.height % size or (canvas.frames - 1) % frames:
         raise WeightsRefused(
             f"the canvas {canvas.width}x{canvas.height}, {canvas.frames} frames, is off the grid of these weights: "
@@ -132,19 +128,6 @@ def refuse_size(job: Job, vae: Any) -> None:
             f"{job.card.name} cannot decode sides of {min(canvas.width, canvas.height)} pixels",
             f"ask for sides of more than {least - vae.spatial_compression_ratio}",
         )
-
-
-def stages(job: Job) -> tuple[Stage, ...]:
-    """The walks of the job, in their order."""
-    canvas, wanted = job.canvas, settings(job.card)
-    sigmas = tuple(moment / THOUSAND for moment in job.card.schedule.at(job.request.steps))
-    if not wanted.upscaler:
-        return (Stage(width=canvas.width, height=canvas.height, steps=job.request.steps, sigmas=sigmas),)
-    first = len(sigmas) - wanted.refine
-    return (
-        Stage(width=canvas.width // 2, height=canvas.height // 2, steps=first, sigmas=sigmas[:first]),
-        Stage(width=canvas.width, height=canvas.height, steps=wanted.refine, sigmas=sigmas[first:], before=first),
-    )
 
 
 def arguments(job: Job, stage: Stage, begun: Tensors) -> dict[str, Any]:
@@ -163,9 +146,9 @@ def arguments(job: Job, stage: Stage, begun: Tensors) -> dict[str, Any]:
         "frame_rate": float(job.request.fps),
         "motion_speed": 1.0,
         "num_inference_steps": stage.steps,
-        "sigmas": list(stage.sigmas) or None,
+        "sigmas": stage.sigmas or None,
         "timesteps": None,
-        **_guidance(job),
+        **_guidance(job, stage),
         "noise_scale": stage.sigmas[0] if stage.sigmas else 1.0,
         "num_videos_per_prompt": 1,
         "latents": begun.get("latents"),
@@ -184,10 +167,10 @@ def arguments(job: Job, stage: Stage, begun: Tensors) -> dict[str, Any]:
     }
 
 
-def unread(job: Job, device: str, dtype: torch.dtype) -> dict[str, Any]:
+def unread(stage: Stage, device: str, dtype: torch.dtype) -> dict[str, Any]:
     """Prompts of one number each, where the connectors' work is done: only their number and dtype are looked at."""
     nothing, mask = torch.zeros(1, 1, 1, device=device, dtype=dtype), torch.ones(1, 1, device=device, dtype=torch.int64)
-    guided = job.request.guidance_scale > 1
+    guided = stage.scale > 1
     return {
         "prompt_embeds": nothing,
         "prompt_attention_mask": mask,
@@ -196,30 +179,13 @@ def unread(job: Job, device: str, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def doubling(job: Job, latents: torch.Tensor) -> dict[str, Any]:
-    """What the pipeline takes that doubles the sides of a first stage's normalised `latents`."""
-    return {
-        "video": None,
-        "height": job.canvas.height // 2,
-        "width": job.canvas.width // 2,
-        "num_frames": job.canvas.frames,
-        "spatial_patch_size": 1,
-        "temporal_patch_size": 1,
-        "latents": latents,
-        "latents_normalized": True,
-        "decode_timestep": 0.0,
-        "decode_noise_scale": None,
-        "adain_factor": 0.0,
-        "tone_map_compression_ratio": 0.0,
-        "generator": None,
-        "output_type": "latent",
-        "return_dict": False,
-    }
+DOUBLING: Mapping[str, Any] = {"spatial_patch_size": 1, "temporal_patch_size": 1, "latents_normalized": True}
+"""What the pipeline that doubles the sides takes beside the rest, for the normalised latents of a first stage."""
 
 
-def following(job: Job, scheduler: Any) -> Any:
+def following(job: Job, stage: Stage, scheduler: Any) -> Any:
     """The scheduler, made to follow the card's own sigmas to the letter; refused (exit 4) when another model's."""
-    if job.card.schedule.at(job.request.steps):
+    if stage.timesteps:
         return type(scheduler).from_config(scheduler.config, use_dynamic_shifting=False, shift=1.0, shift_terminal=None)
     if not scheduler.config.use_dynamic_shifting and not job.card.schedule.timesteps:
         raise WeightsRefused(
@@ -272,9 +238,9 @@ def place(frame: int, apart: int) -> float:
     return (frame - 1) / apart + 1 if frame else 0
 
 
-def _guidance(job: Job) -> dict[str, Any]:
-    """The card's guidance for a request that is guided; all of it off for another."""
-    wanted, scale = settings(job.card), job.request.guidance_scale
+def _guidance(job: Job, stage: Stage) -> dict[str, Any]:
+    """The card's guidance for a stage that is guided; all of it off for another."""
+    wanted, scale = settings(job.card), stage.scale
     guided = scale > 1
     used = wanted if guided else Settings(cross_timestep=wanted.cross_timestep)
     return {

@@ -127,7 +127,11 @@ class Parts:
         self._held: dict[str, Any] = {}
 
     def hold(self, names: Sequence[str]) -> dict[str, Any]:
-        """The components called `names`, on the device; by phase, every other one is let go of first."""
+        """The components called `names`, on the device; by phase, every other one is let go of first.
+
+        What is a file of its own is none of them: it is not held but worn.
+        """
+        names = [name for name in names if not self._card.component(name).file]
         if self.rung.placement is Placement.PHASE:
             self._drop([name for name in self._held if name not in names])
         for name in names:
@@ -156,6 +160,10 @@ class Parts:
             return {key: found[key] for key in keys}
         except UNREADABLE as error:
             raise _refused(name, folder, self._kind(name), error) from error
+
+    def file(self, name: str) -> Path:
+        """The file that the component called `name` is."""
+        return self._weights.file(self._card.component(name))
 
     def close(self) -> None:
         """Let go of every component."""

@@ -5,13 +5,14 @@ Cards stand in `models/`; folders named in VIDGEN_FAMILIES add to them.
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from vidgen.catalog.tables import Table, load
-from vidgen.core.card import NAMED, SOURCED, Component, Cost, Grid, Guidance, ModelCard, Phase, Schedule, Way
+from vidgen.core.card import NAMED, SOURCED, Component, Cost, Grid, Guidance, ModelCard, Phase, Refine, Schedule, Way
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
 from vidgen.core.words import nearest, size
@@ -20,6 +21,7 @@ OWN = Path(__file__).parent / "models"
 BUILT_IN = "pocket"
 
 HALVES = ("bf16", "fp16")
+FILE = re.compile(r"[^/\\\0]+\.safetensors")
 
 
 def folders() -> list[Path]:
@@ -89,6 +91,7 @@ def read(path: Path) -> ModelCard:
     table = Table(load(path), str(path))
     weights = table.table("weights")
     folder = weights.take("folder", str, "")
+    components = tuple(_component(name, entry) for name, entry in table.tables("components").items())
     result = ModelCard(
         name=path.stem,
         family=_family(table),
@@ -104,9 +107,10 @@ def read(path: Path) -> ModelCard:
         serves=weights.texts("serves"),
         index=weights.table("index").rest(),
         grid=_grid(table.table("grid")),
-        components=tuple(_component(name, entry) for name, entry in table.tables("components").items()),
+        components=components,
         ways={_mode(name, entry): _way(entry) for name, entry in table.tables("ways").items()},
         schedule=_schedule(table.table("schedule")),
+        refine=_refine(table.table("refine"), components) if "refine" in table else None,
         cost=_cost(table.table("cost")),
         tokens=table.take("tokens", int),
         negative=table.take("negative", bool),
@@ -159,6 +163,9 @@ def _component(name: str, table: Table) -> Component:
     at = table.take("at", str, "")
     if "/" in at or at == "..":
         raise UsageRefused(f"{table.where}: at = {at!r} is no sub-folder", "name one, or . for the top")
+    file = table.take("file", str, "")
+    if file and not FILE.fullmatch(file):
+        raise UsageRefused(f"{table.where}: file = {file!r} is none of weights", "name a .safetensors without folders")
     component = Component(
         name=name,
         kind=table.take("kind", str),
@@ -169,6 +176,7 @@ def _component(name: str, table: Table) -> Component:
         marks=table.take("marks", bool, True),
         source=table.take("source", str, ""),
         at=at,
+        file=file,
         wide=table.take("wide", bool, False),
     )
     table.finish()
@@ -210,6 +218,25 @@ def _schedule(table: Table) -> Schedule:
     )
     table.finish()
     return schedule
+
+
+def _refine(table: Table, components: Sequence[Component]) -> Refine:
+    refine = Refine(
+        upscaler=table.take("upscaler", str),
+        timesteps=tuple(float(step) for step in table.take("timesteps", list, [])),
+        steps=table.take("steps", int, 0),
+        strength=table.take("strength", float, 1.0),
+        guided=table.take("guided", bool, False),
+        adain=table.take("adain", float, 0.0),
+        tone_map=table.take("tone_map", float, 0.0),
+        lora=table.take("lora", str, ""),
+    )
+    if bool(refine.timesteps) == bool(refine.steps) or refine.walked < 1:
+        raise UsageRefused(f"{table.where}: no step is walked", "give timesteps, or steps and a strength")
+    for name in {refine.upscaler, refine.lora} - {"", *(component.name for component in components)}:
+        raise UsageRefused(f"{table.where}: no component is called {name!r}", "name one of the card's components")
+    table.finish()
+    return refine
 
 
 def _cost(table: Table) -> Cost:

@@ -113,6 +113,17 @@ MANNERS: Mapping[str, tuple[Any, Any]] = {
         False,
     ),
     "keep_latents": (KeepLatents, False),
+    "draft": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--draft",
+                help="The first of two stages alone, at half the sides; `vidgen finalize` does the other.",
+                rich_help_panel=TASTE,
+            ),
+        ],
+        False,
+    ),
     "checkpoint_every": (CheckpointEvery, 0),
     "wait": (Wait, False),
     "fallback": (Fallback, True),

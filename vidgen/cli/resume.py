@@ -1,4 +1,4 @@
-"""resume and decode: go on from what a stopped clip left behind."""
+"""resume, decode and finalize: go on from what a stopped clip or a draft has left."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,8 @@ from vidgen.cli.options import CheckpointEvery, Fallback, Json, KeepLatents, Ove
 Folder = Annotated[Path, typer.Argument(help="CLIP.part, or CLIP.latents.", metavar="FOLDER")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Its weights, where they are called differently here.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The clip; beside the folder if left out.")]
+Draft = Annotated[Path, typer.Argument(help="A clip made with --draft, or its .latents.", metavar="CLIP")]
+Final = Annotated[Path | None, typer.Option("--output", "-o", help="The clip; CLIP-final beside it if left out.")]
 going_on = typer.Typer()
 
 
@@ -69,6 +71,37 @@ def decode(
         output=output or "",
         overwrite=overwrite,
         keep_latents=keep_latents,
+        wait=wait,
+        fallback=fallback,
+    )
+    perform([job], as_json=as_json, quiet=quiet, progress=progress)
+
+
+@going_on.command(epilog=example("vidgen finalize draft.mp4", "vidgen finalize draft.mp4 -o film.mp4"))
+def finalize(
+    clip: Draft,
+    model: Model = "",
+    output: Final = None,
+    overwrite: Overwrite = False,
+    keep_latents: KeepLatents = False,
+    checkpoint_every: CheckpointEvery = 0,
+    wait: Wait = False,
+    fallback: Fallback = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    progress: How = Progress.AUTO,
+) -> None:
+    """Double and refine a draft, from the latents beside it: the same motion, at the whole size."""
+    from vidgen.cli.running import perform
+    from vidgen.resume import finalize
+
+    job = finalize(
+        clip,
+        model=model,
+        output=output or "",
+        overwrite=overwrite,
+        keep_latents=keep_latents,
+        checkpoint_every=checkpoint_every,
         wait=wait,
         fallback=fallback,
     )

@@ -67,7 +67,8 @@ def words_of(found: dict[str, Any]) -> list[str]:
                 words += ["--at", f"{frame['frame']}:{frame['picture']}:{frame['strength']:g}"]
     for lora in request["loras"]:
         words += ["--lora", f"{lora['path']}:{lora['weight']:g}"]
-    words += ["--model", request["model"], "--size", f"{request['width']}x{request['height']}"]
+    size = request.get("draft") or f"{request['width']}x{request['height']}"
+    words += ["--model", request["model"], "--size", size, *(["--draft"] if "draft" in request else [])]
     for name in ("frames", "fps", "steps", "guidance_scale", "seed", "fit", "background", "negative", "codec"):
         words += [f"--{name.replace('_', '-')}", str(request[name])]
     words += ["--precision", found["plan"]["precision"]]

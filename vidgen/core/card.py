@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import pairwise
 from pathlib import Path
 
 from vidgen.core.request import Mode
@@ -58,6 +57,7 @@ class Component:
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
     that is not the model's own; `at`: its sub-folder there, where that is not called as it is (`.`: it is at the top).
+    `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Component:
     marks: bool = True
     source: str = ""
     at: str = ""
+    file: str = ""
     wide: bool = False
 
 
@@ -91,9 +92,9 @@ class Way:
 class Schedule:
     """How a model is sampled. `timesteps` (0 to 1000, falling) fix the steps of a distilled model; empty means free.
 
-    Those of a family's second stage follow those of its first. `steps`: the numbers of steps that a distilled model was
-    made for, where its schedule is the usual one. `picture_crf`: how coarsely H.264 compressed what the model saw, as a
-    picture that it is given is to be; 0 is not at all.
+    `steps`: the numbers of steps that a distilled model was made for, where its schedule is the usual one.
+    `picture_crf`: how coarsely H.264 compressed what the model saw, as a picture that it is given is to be; 0 is not at
+    all.
     """
 
     guidance: Guidance
@@ -110,14 +111,34 @@ class Schedule:
         return self.timesteps if steps == len(self.timesteps) else ()
 
     @property
-    def staged(self) -> bool:
-        """Whether the timesteps are those of several walks: they rise where the next one begins."""
-        return any(later > earlier for earlier, later in pairwise(self.timesteps))
-
-    @property
     def fixed(self) -> tuple[int, ...]:
         """The only numbers of steps that are right; none where any is."""
         return (len(self.timesteps),) if self.timesteps else self.steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refine:
+    """The second stage of a model: what a first one drew at half the sides is doubled by `upscaler` and drawn over.
+
+    It walks the last part of a schedule, as large as `strength`: of `timesteps`, or of `steps` that the pipeline lays
+    out itself. `guided`: the request's guidance counts in it too. From 0 to 1, `adain`: how far what was doubled takes
+    the statistics of what it was made of; `tone_map`: how far its largest values are pressed together. `lora` is the
+    component that the transformer wears in it.
+    """
+
+    upscaler: str
+    timesteps: tuple[float, ...] = ()
+    steps: int = 0
+    strength: float = 1.0
+    guided: bool = False
+    adain: float = 0.0
+    tone_map: float = 0.0
+    lora: str = ""
+
+    @property
+    def walked(self) -> int:
+        """How many steps it takes; as the pipelines count them."""
+        return int((len(self.timesteps) or self.steps) * self.strength)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +169,9 @@ class ModelCard:
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
     `good_at` are words for what it is praised for. `sources` say where its values are from, by the keys of `SOURCED`.
-    `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say.
+    `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say. `refine` is
+    the second stage of a model that draws in two; its grid is then that of the second, and its schedule that of the
+    first.
     """
 
     name: str
@@ -166,6 +189,7 @@ class ModelCard:
     components: tuple[Component, ...]
     ways: Mapping[Mode, Way]
     schedule: Schedule
+    refine: Refine | None = None
     cost: Cost = Cost()
     tokens: int
     negative: bool

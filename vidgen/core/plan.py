@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from vidgen.core.card import ModelCard, Phase
+from vidgen.core.card import Component, ModelCard, Phase
 from vidgen.core.machine import Machine
 from vidgen.core.request import Request
 
@@ -129,6 +129,10 @@ class Weights:
         """The folder of the component called `name`, whether or not it is there."""
         return self.apart.get(name) or (self.folder or Path()) / name
 
+    def file(self, component: Component) -> Path:
+        """The file that `component` is, whether or not it is there."""
+        return self.apart.get(component.name) or (self.folder or Path()) / component.file
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
@@ -140,6 +144,15 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """The clip that a draft is of: its sides, and the canvas that its pictures are fitted to."""
+
+    width: int
+    height: int
+    canvas: Canvas
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A request with every decision taken.
 
@@ -148,7 +161,8 @@ class Job:
     `wait`: for another process at the same output.
     A denoising is kept `checkpoint_every` steps (0: by the clock), and `keep_latents` for good. `source` is the folder
     that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
-    `detours` are sentences that say where one did.
+    `detours` are sentences that say where one did. `whole`: this is the draft of that clip, by the first of its model's
+    two stages alone. `draft`: the folder of the draft that the job begins with.
     """
 
     request: Request
@@ -168,3 +182,10 @@ class Job:
     source: Path | None = None
     fallback: bool = True
     detours: tuple[str, ...] = ()
+    whole: Whole | None = None
+    draft: Path | None = None
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of all stages; the request's are those of the first."""
+        return self.request.steps + (self.card.refine.walked if self.card.refine else 0)

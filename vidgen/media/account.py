@@ -23,11 +23,12 @@ def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, fl
     """One line of JSON, in ASCII. `sound_rate` is that of the samples in Hz, 0 for a silent clip."""
     from importlib.metadata import version
 
+    draft = {"draft": f"{job.whole.width}x{job.whole.height}"} if job.whole else {}
     facts = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": "vidgen (trained algorithmic media)",
-        "request": _request(job),
+        "request": {**_request(job), **draft},
         "model": _model(job),
         "settings": {setting.name: setting.origin for setting in job.settings},
         "canvas": {name: getattr(job.canvas, name) for name in ("width", "height", "frames", "left", "top")},

@@ -85,7 +85,8 @@ def _forwards(card: ModelCard) -> float:
     heaviest = max(
         (component.parameters for component in card.components if component.name == "transformer"), default=0
     )
-    return heaviest * request.steps * passes
+    refining = card.refine.walked if card.refine else 0
+    return heaviest * (request.steps * passes + refining)
 
 
 def _advice(card: ModelCard, machine: Machine, mode: Mode) -> Advice:

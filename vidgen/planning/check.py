@@ -72,12 +72,6 @@ def _guided(request: Request, card: ModelCard) -> None:
 
 
 def _schedule(request: Request, card: ModelCard) -> None:
-    if card.schedule.staged and request.steps not in card.schedule.fixed:
-        named = len(card.schedule.timesteps)
-        raise UsageRefused(
-            f"{card.name} is distilled to {named} steps in stages; {request.steps} cannot be shared out among them",
-            "drop --steps",
-        )
     for said, remedy in _liberties(request, card):
         if not request.force:
             raise UsageRefused(said, f"{remedy}, or add --force")

@@ -63,6 +63,12 @@ def sound(folder: Path, phase: str) -> bool:
     return found.facts.get(SEAL) == seal.hexdigest()
 
 
+def copy(source: Path, folder: Path, phase: str) -> None:
+    """Put the artefact of `phase` in `source` into `folder` too, if it is there; OutputRefused (exit 6) as `write`."""
+    if has(source, phase):
+        write(_file(folder, phase), _file(source, phase).read_bytes())
+
+
 def sweep(folder: Path) -> list[str]:
     """Remove artefacts that are not what was written, so that the clip goes on from those before; their names."""
     damaged = [phase for phase in PHASES if _file(folder, phase).exists() and not sound(folder, phase)]

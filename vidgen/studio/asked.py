@@ -26,6 +26,7 @@ class Asked:
     `seedless` is the fingerprint of the request but for its seed, `model` the hash of its card, `weights` the folder
     that they were in, and `began` the precision and device that the work began with. `hashes` are those of the LoRAs.
     Where a phase had failed, `detours` say so, and the work goes on on `rung` if it is still the same `machine`.
+    `draft`: only the first of two stages was asked for; the size among its `settings` is that of the whole.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Asked:
     machine: str
     rung: Rung
     detours: tuple[str, ...]
+    draft: bool
 
 
 def write(job: Job, folder: Path, mark: str) -> None:
@@ -74,6 +76,7 @@ def write(job: Job, folder: Path, mark: str) -> None:
         "machine": job.plan.machine.name,
         "rung": asdict(job.plan.rung),
         "detours": list(job.detours),
+        "draft": job.whole is not None,
     }
     artefacts.write(folder / REQUEST, json.dumps(facts, indent=1).encode("ascii"))
 
@@ -100,6 +103,7 @@ def read(folder: Path) -> Asked:
             machine=str(facts["machine"]),
             rung=Rung.of(facts["rung"]),
             detours=tuple(str(said) for said in facts["detours"]),
+            draft=bool(facts["draft"]),
         )
     except OSError as error:
         raise InputRefused(f"{folder} is no folder of vidgen's: {error.strerror}", "give a .part folder") from error
@@ -164,8 +168,8 @@ def _facts(folder: Path) -> Any:
 
 def _words(job: Job) -> Iterator[tuple[str, str]]:
     """Every setting as a user would type it."""
-    request = job.request
-    yield "size", f"{request.width}x{request.height}"
+    request, shown = job.request, job.whole or job.request
+    yield "size", f"{shown.width}x{shown.height}"
     plain = ("model", "negative", "frames", "fps", "steps", "guidance_scale", "true_cfg_scale")
     for name in (*plain, "seed", "background", "sound"):
         yield name, str(getattr(request, name))

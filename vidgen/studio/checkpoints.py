@@ -1,11 +1,12 @@
-"""When a denoising is kept: every so often, and always when it is asked to stop."""
+"""When a denoising is kept: every so often, and when it is asked to stop; and how one begins where a draft ended."""
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from vidgen.studio import artefacts
-from vidgen.studio.artefacts import CHECKPOINT
+from vidgen.core.plan import Job
+from vidgen.studio import artefacts, asked
+from vidgen.studio.artefacts import CHECKPOINT, CONDITIONING, LATENTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +20,23 @@ EVERY_S = 10.0
 State: TypeAlias = "Callable[[], Mapping[str, Tensor]]"
 
 
-class Checkpoints:
-    """The checkpoints of one clip: the latest stands in its folder. `every` counts steps; 0 means by the clock."""
+def begin(job: Job, folder: "Path") -> None:
+    """Begin in `folder` where the job's draft ended; with its embeddings too, unless they are of another precision."""
+    if job.draft is None or any(artefacts.has(folder, phase) for phase in (CHECKPOINT, LATENTS)):
+        return
+    artefacts.copy(job.draft, folder, CHECKPOINT)
+    if asked.began_of(job.draft) == asked.began(job):
+        artefacts.copy(job.draft, folder, CONDITIONING)
 
-    def __init__(self, folder: "Path", every: int) -> None:
-        self._folder, self._every, self._kept = folder, every, time.monotonic()
+
+class Checkpoints:
+    """The checkpoints of one clip: the latest stands in its folder.
+
+    `every` counts steps; 0 means by the clock. `last`: that of the last step is kept too.
+    """
+
+    def __init__(self, folder: "Path", every: int, *, last: bool = False) -> None:
+        self._folder, self._every, self._last, self._kept = folder, every, last, time.monotonic()
 
     def latest(self) -> "Mapping[str, Tensor] | None":
         """What was kept last, to go on from."""
@@ -38,7 +51,7 @@ class Checkpoints:
             except BaseException:
                 self._keep(state)
                 raise
-            if done < total and self._due(done):
+            if self._last if done == total else self._due(done):
                 self._keep(state)
 
         return step

@@ -32,6 +32,7 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
         "card": [card.name, model_of(card)],
         "canvas": asdict(job.canvas),
         "weights": [str(job.weights.folder), dict(job.weights.sizes), sorted(map(str, job.weights.apart.items()))],
+        **({"draft": asdict(job.whole)} if job.whole else {}),
         "rung": [job.plan.chosen.precision, job.plan.chosen.tiling, job.plan.machine.device],
     }
     return _hashed(facts)
@@ -39,7 +40,8 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
 
 def model_of(card: ModelCard) -> str:
     """A hash of what makes a model what it is, wherever its files lie."""
-    return _hashed([card.family, card.repository, card.revision, card.tokens, card.settings, asdict(card.schedule)])
+    facts = [card.family, card.repository, card.revision, card.tokens, card.settings, asdict(card.schedule)]
+    return _hashed([*facts, *([asdict(card.refine)] if card.refine else [])])
 
 
 def hash_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from vidgen.core.errors import InputRefused, OutputRefused, TryLater
 from vidgen.core.plan import Job
-from vidgen.studio import artefacts, asked
+from vidgen.studio import artefacts, asked, checkpoints
 from vidgen.studio.artefacts import CHECKPOINT as CHECKPOINT
 from vidgen.studio.artefacts import CONDITIONING as CONDITIONING
 from vidgen.studio.artefacts import LATENTS as LATENTS
@@ -140,6 +140,7 @@ def part(
                 found.discard_film()
                 for phase in artefacts.sweep(folder):
                     damaged(phase)
+                checkpoints.begin(job, folder)
             yield found
         finally:
             found.tidy()

@@ -42,6 +42,8 @@ def wanted(card: ModelCard, files: Sequence[File]) -> list[File]:
 
 def expected(component: Component) -> str:
     """The files of a component in its repository, as one pattern of a shell; variants are not among them."""
+    if component.file:
+        return component.file
     if component.kind.endswith(WEIGHTLESS):
         return f"{_folder(component)}*{{{','.join(TEXTS)}}}"
     return f"{_folder(component)}{{config.json,*.safetensors}}"
@@ -52,7 +54,10 @@ def known(card: ModelCard, name: str) -> str:
     if name == INDEX:
         return name
     for component in card.components:
-        if name.startswith(inside := _folder(component)) and (inside or "/" not in name):
+        if component.file:
+            if name == component.file:
+                return name
+        elif name.startswith(inside := _folder(component)) and (inside or "/" not in name):
             return f"{component.name}/{name.removeprefix(inside)}"
     return ""
 
@@ -64,6 +69,9 @@ def _folder(component: Component) -> str:
 
 def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
     """The files of one component."""
+    if component.file:
+        yield component.file
+        return
     folder = _folder(component)
     inside = [name for name in found if re.fullmatch(rf"{re.escape(folder)}[^/]+", name)]
     if component.kind.endswith(WEIGHTLESS):
