@@ -102,7 +102,8 @@ def _row(card: ModelCard) -> str:
 def weights(card: ModelCard) -> str:
     """What a card's weights weigh at bf16, from its parameter counts."""
     total = sum(component.parameters for component in card.components)
-    return f"{total * 2 / 2**30:.1f} GiB" if total else "in the package"
+    more = "more than " if hub.unweighed(card) else ""
+    return f"{more}{total * 2 / 2**30:.1f} GiB" if total else "in the package"
 
 
 def _card(card: ModelCard) -> Iterator[str]:
@@ -122,6 +123,8 @@ def _card(card: ModelCard) -> Iterator[str]:
     yield f"- reads {card.tokens} tokens of prompt; {'takes' if card.negative else 'takes no'} negative prompt"
     if card.sound:
         yield "- makes sound"
+    if card.enhances:
+        yield "- rewrites prompts itself: `--enhance`"
     if card.knows:
         yield f"- knows few words, and says which of a prompt's it does not know; it draws {card.knows}"
     schedule = card.schedule

@@ -21,6 +21,9 @@ WEIGHTLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 """How classes without weights are called, and the files of which one is there; ByT5 reads bytes by no vocabulary."""
 
 
+NOTHING = Weights(folder=None, sizes={})
+
+
 def find(card: ModelCard) -> Weights:
     """The files of `card` that are on this machine, and the names of those that are not."""
     folder = card.folder or cached(card.repository, card.revision)
@@ -30,8 +33,8 @@ def find(card: ModelCard) -> Weights:
     sizes: dict[str, int] = {}
     for component in card.components:
         missing.extend(_missing(component, folder))
-        missing.extend(_damaged(component, folder / component.name))
-        sizes[component.name] = sum(path.stat().st_size for path in _tensors(folder / component.name))
+        missing.extend(_damaged(component, folder / component.place))
+        sizes[component.name] = sum(path.stat().st_size for path in _tensors(folder / component.place))
     return Weights(folder=folder, missing=tuple(missing), sizes=sizes)
 
 
@@ -51,6 +54,13 @@ def cached(repository: str, revision: str) -> Path | None:
     return snapshot if repository and commit and (snapshot / "model_index.json").is_file() else None
 
 
+def unweighed(card: ModelCard, weights: Weights = NOTHING) -> list[str]:
+    """The parts whose weights nobody has counted and that are not here to be weighed."""
+    ends = tuple(end for ends in WEIGHTLESS for end in ends)
+    parts = (part for part in card.components if not part.parameters and not part.kind.endswith(ends))
+    return [part.name for part in parts if not weights.sizes.get(part.name)]
+
+
 def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
     """The command that fetches what `card` needs, or mends what of it is damaged; none for a folder of one's own."""
     if not card.repository or card.folder is not None:
@@ -60,30 +70,30 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
 
 
 def _missing(component: Component, folder: Path) -> Iterator[str]:
-    place = folder / component.name
+    place = folder / component.place
     for ends, names in WEIGHTLESS.items():
         if component.kind.endswith(ends):
             if not any((place / name).is_file() for name in names):
-                yield f"{component.name}/{names[0]}"
+                yield f"{component.place}/{names[0]}"
             return
     if not (place / "config.json").is_file():
-        yield f"{component.name}/config.json"
+        yield f"{component.place}/config.json"
     yield from _missing_shards(component, place)
 
 
 def _missing_shards(component: Component, place: Path) -> Iterator[str]:
     for index in place.glob(INDEX):
         shards = _shards(index) or [f"{index.name} (cannot be read)"]
-        yield from (f"{component.name}/{name}" for name in shards if not (place / name).is_file())
+        yield from (f"{component.place}/{name}" for name in shards if not (place / name).is_file())
         return
     if not _tensors(place):
-        yield f"{component.name}/*.safetensors"
+        yield f"{component.place}/*.safetensors"
 
 
 def _damaged(component: Component, place: Path) -> Iterator[str]:
     for path in _tensors(place):
         if not _whole(path):
-            yield f"{component.name}/{path.name} (damaged)"
+            yield f"{component.place}/{path.name} (damaged)"
 
 
 def _whole(path: Path) -> bool:

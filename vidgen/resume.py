@@ -41,6 +41,7 @@ def resume(
         layers=layered({**found.settings, "model": card.name, "output": str(output or _literal(found.output))}),
         machine=machine or probe.machine(),
         fresh_seed=0,
+        enhancer=found.enhancer,
     )
     jobs = list(decided(brief, _decoder(card, found.mode) if decode else card))
     [job] = placed(jobs, chosen=True, overwrite=overwrite, skip_existing=False)

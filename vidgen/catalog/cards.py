@@ -116,6 +116,8 @@ def read(path: Path) -> ModelCard:
         longest=table.take("longest", int, 0),
         largest=_largest(table),
         good_at=table.texts("good_at"),
+        enhances=table.take("enhances", bool, False),
+        wording=table.take("wording", str, ""),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )
@@ -160,9 +162,18 @@ def _component(name: str, table: Table) -> Component:
         marks=table.take("marks", bool, True),
         source=table.take("source", str, ""),
         wide=table.take("wide", bool, False),
+        folder=_folder(table),
     )
     table.finish()
     return component
+
+
+def _folder(table: Table) -> str:
+    """The sub-folder of a component: a card may come with downloaded weights, and leads nowhere but into them."""
+    folder = table.take("folder", str, "")
+    if folder and not folder.isidentifier():
+        raise UsageRefused(f"{table.where}: {folder!r} is no sub-folder", "give folder a name such as transformer_full")
+    return folder
 
 
 def _mode(name: str, table: Table) -> Mode:

@@ -118,6 +118,7 @@ def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "modes": [str(mode) for mode in entry.ways],
         "sound": entry.sound,
         "loras": entry.loras,
+        "enhances": entry.enhances,
         "good_at": list(entry.good_at),
         "longest_clip": f"{entry.longest} frames" if entry.longest else "",
         "largest_canvas": "{}x{}".format(*entry.largest) if any(entry.largest) else "",
@@ -138,7 +139,7 @@ def _size(entry: ModelCard) -> str:
     """Weights at bf16, from the parameter counts; else what lies on disk."""
     parameters = sum(component.parameters for component in entry.components)
     if parameters:
-        return f"{parameters * 2 / GIB:.1f} GiB"
+        return f"{'more than ' if hub.unweighed(entry) else ''}{parameters * 2 / GIB:.1f} GiB"
     return f"{sum(hub.find(entry).sizes.values()) / 2**20:.1f} MiB"
 
 

@@ -75,7 +75,7 @@ def words_of(found: dict[str, Any]) -> list[str]:
         words += ["--true-cfg-scale", str(request["true_cfg_scale"])]
     if request["crf"] is not None:
         words += ["--crf", str(request["crf"])]
-    return [*words, "--", request["prompt"]]
+    return [*words, "--", request.get("enhanced") or request["prompt"]]
 
 
 def _rows(found: dict[str, Any]) -> list[list[str]]:

@@ -44,7 +44,7 @@ class Component:
     format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
-    no single one holds the model.
+    no single one holds the model. `folder`: the sub-folder that it is in, where that is not called as it is.
     """
 
     name: str
@@ -56,6 +56,12 @@ class Component:
     marks: bool = True
     source: str = ""
     wide: bool = False
+    folder: str = ""
+
+    @property
+    def place(self) -> str:
+        """The sub-folder of the model that it is in."""
+        return self.folder or self.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +130,9 @@ class ModelCard:
 
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
-    `good_at` are words for what it is praised for. `serves` are the pipelines that a model_index.json may name, and
-    `index` is what else it must then say.
+    `good_at` are words for what it is praised for. `enhances`: its own parts can rewrite a prompt; `wording` is how its
+    makers want prompts written, a name of the table in `backends/wording.py`, empty for ours. `serves` are the
+    pipelines that a model_index.json may name, and `index` is what else it must then say.
     """
 
     name: str
@@ -152,6 +159,8 @@ class ModelCard:
     longest: int = 0
     largest: tuple[int, int] = (0, 0)
     good_at: tuple[str, ...] = ()
+    enhances: bool = False
+    wording: str = ""
     serves: tuple[str, ...] = ()
     index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]

@@ -1,12 +1,13 @@
 """What was decided: the canvas, the rung, the plan and the job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from vidgen.core.card import ModelCard, Phase
+from vidgen.core.enhancer import Enhancer
 from vidgen.core.machine import Machine
 from vidgen.core.request import Request
 
@@ -143,7 +144,8 @@ class Job:
     `wait`: for another process at the same output.
     A denoising is kept `checkpoint_every` steps (0: by the clock), and `keep_latents` for good. `source` is the folder
     that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
-    `detours` are sentences that say where one did.
+    `detours` are sentences that say where one did. `enhancer` rewrites the prompt, and `enhanced` is what it
+    made of it, empty until then.
     """
 
     request: Request
@@ -163,3 +165,10 @@ class Job:
     source: Path | None = None
     fallback: bool = True
     detours: tuple[str, ...] = ()
+    enhancer: Enhancer | None = None
+    enhanced: str = ""
+
+    @property
+    def read(self) -> "Job":
+        """The job as its text encoder reads it: with the enhanced prompt in place of the one that was typed."""
+        return replace(self, request=replace(self.request, prompt=self.enhanced)) if self.enhanced else self

@@ -46,6 +46,7 @@ class Request:
     Units: `width` and `height` in pixels, `frames` in frames, `fps` in frames a second (exact, so 24000/1001 stays
     what it is). `keyframes` hold the pictures of `i2v` (one, at frame 0) and `keyframe`. An empty `negative`: none.
     `true_cfg_scale` beyond 1 asks a model whose guidance is embedded for true classifier-free guidance too.
+    `enhance`: the prompt is rewritten before it is read, by the chat model in the folder `enhancer`, or by the model.
     `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
     """
 
@@ -70,6 +71,8 @@ class Request:
     precision: str = "auto"
     crf: int | None = None
     codec: str = "auto"
+    enhance: bool = False
+    enhancer: Path | None = None
     output: Path
 
     @property

@@ -15,6 +15,7 @@ def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     _schedule(request, card)
     _keyframes(request, card)
     _loras(request, card)
+    _enhance(request, card)
     canvas = draw(request, card)
     if request.strict:
         _strict(request, card)
@@ -131,6 +132,17 @@ def _loras(request: Request, card: ModelCard) -> None:
             raise UsageRefused(
                 f"LoRA {lora.path} is not a .safetensors file", "only safetensors are loaded: convert it"
             )
+
+
+def _enhance(request: Request, card: ModelCard) -> None:
+    if not request.enhance:
+        return
+    if card.knows:
+        raise UsageRefused(f"{card.name} draws only {card.knows}, which no enhancer keeps to", "drop --enhance")
+    if request.enhancer is None and not card.enhances:
+        raise UsageRefused(
+            f"{card.name} has no enhancer of its own", "name the folder of a chat model: --enhancer ./that-folder"
+        )
 
 
 def _strict(request: Request, card: ModelCard) -> None:

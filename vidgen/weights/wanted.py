@@ -40,25 +40,25 @@ def wanted(card: ModelCard, files: Sequence[File]) -> list[File]:
 
 def belongs(card: ModelCard, name: str) -> bool:
     """Whether the file called `name` lies where `card` looks."""
-    return name == INDEX or name.partition("/")[0] in {component.name for component in card.components}
+    return name == INDEX or name.partition("/")[0] in {component.place for component in card.components}
 
 
 def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
     """The files of one component."""
-    inside = [name for name in found if re.fullmatch(rf"{re.escape(component.name)}/[^/]+", name)]
+    inside = [name for name in found if re.fullmatch(rf"{re.escape(component.place)}/[^/]+", name)]
     if component.kind.endswith(WEIGHTLESS):
         yield from (name for name in inside if name.endswith(TEXTS))
         if not any(name.endswith(TEXTS) for name in inside):
-            yield f"{component.name}/ folder"
+            yield f"{component.place}/ folder"
         return
-    yield f"{component.name}/config.json"
+    yield f"{component.place}/config.json"
     yield from (name for name in inside if name.endswith("/generation_config.json"))
     yield from _tensors(component, inside)
 
 
 def _tensors(component: Component, inside: Sequence[str]) -> Iterator[str]:
     """One file of weights, or an index and its shards; neither variants (`.fp16.`) nor what is not safetensors."""
-    for stem in (f"{component.name}/{stem}" for stem in STEMS):
+    for stem in (f"{component.place}/{stem}" for stem in STEMS):
         if f"{stem}.safetensors.index.json" in inside:
             yield f"{stem}.safetensors.index.json"
             shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.safetensors")
@@ -67,4 +67,4 @@ def _tensors(component: Component, inside: Sequence[str]) -> Iterator[str]:
         if f"{stem}.safetensors" in inside:
             yield f"{stem}.safetensors"
             return
-    yield f"{component.name}/*.safetensors"
+    yield f"{component.place}/*.safetensors"
