@@ -31,6 +31,7 @@ OWN: dict[str, dict[str, Any]] = {
 }
 OWN["Gemma3ForConditionalGeneration"] = OWN["Gemma3ForCausalLM"]
 OWN["Gemma4ForConditionalGeneration"] = OWN["Gemma4ForCausalLM"]
+OWN["Gemma4UnifiedForConditionalGeneration"] = OWN["Gemma3ForCausalLM"] | {"global_head_dim": 16}
 
 CONFIGS = {"Gemma3ForCausalLM": "Gemma3TextConfig", "Gemma4ForCausalLM": "Gemma4TextConfig"}
 """What the configuration of a class is called, where that is not to be guessed."""
@@ -48,6 +49,7 @@ PICTURES: dict[str, dict[str, Any]] = {
         "mm_tokens_per_image": 1,
     },
     "Gemma4ForConditionalGeneration": {"vision_config": None, "audio_config": None},
+    "Gemma4UnifiedForConditionalGeneration": {"vision_config": None, "audio_config": None},
 }
 """What a model has beside its text, that sees or hears."""
 

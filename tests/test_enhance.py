@@ -117,6 +117,25 @@ def begun(twin: Path, enhancer: Path) -> None:
         list(vidgen.run([job], listen))
 
 
+def test_an_enhancer_that_runs_out_of_memory_is_tried_again_in_less(
+    twin: Path, qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rungs: list[str] = []
+    rewritten = chat.rewritten
+
+    def short(who: Enhancer, jobs: Sequence[Job]) -> list[str]:
+        rungs.append(jobs[0].plan.rung.placement.value)
+        if len(rungs) == 1:
+            raise MemoryError
+        return rewritten(who, jobs)
+
+    monkeypatch.setattr(chat, "rewritten", short)
+    [result] = vidgen.run(vidgen_job(twin, qwen))
+    assert rungs == ["resident", "phase"]
+    assert result.enhanced
+    assert any("encode ran out of memory" in said for said in result.adjustments)
+
+
 def never(*_: object) -> list[str]:
     raise AssertionError("enhanced again")
 
@@ -257,6 +276,31 @@ def test_enhance_prints_the_prompt_and_nothing_else(vidgen: ANSWER, twin: Path, 
     assert answer.out.removesuffix("\n") == chat.rewritten(chat_in(qwen), [job])[0]
 
 
+def test_enhance_by_the_model_itself_is_that_of_a_clip_and_asks_for_its_weights(vidgen: ANSWER, gemma: Path) -> None:
+    answer = vidgen("enhance", "a fox", "--model", str(gemma))
+    assert answer.code == 0, answer.err
+    clip = ("t2v", "a fox", "--model", str(gemma), "--enhance", "--size", "64x64", "--frames", "1", "--no-sound")
+    assert vidgen(*clip, "--steps", "2", "-o", "x.mp4").code == 0
+    assert spoken(told(Path("x.mp4"))) == answer.out.removesuffix("\n")
+    absent = vidgen("enhance", "a fox", "--model", "ltx-2-19b-distilled-x2")
+    assert (absent.code, "vidgen download ltx-2-19b-distilled-x2" in absent.err) == (4, True)
+
+
+def test_enhance_for_a_picture_asks_for_movement_alone(
+    vidgen: ANSWER, twin: Path, qwen: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[Mode] = []
+
+    def noted(who: Enhancer, jobs: Sequence[Job]) -> list[str]:
+        modes.extend(job.request.mode for job in jobs)
+        return ["It moves."]
+
+    monkeypatch.setattr(chat, "rewritten", noted)
+    words = ("--model", str(twin), "--enhancer", str(qwen), "--picture", str(picture))
+    assert vidgen("enhance", "a red circle", *words).out == "It moves.\n"
+    assert modes == [Mode.I2V]
+
+
 def vidgen_job(twin: Path, qwen: Path) -> list[Job]:
     return vidgen.prepare("t2v", prompt="a red circle", model=str(twin), enhancer=str(qwen), **ASKED)
 
@@ -298,13 +342,6 @@ def as_diffusers(folder: Path, job: Job) -> str:
     system = found("diffusers.pipelines.ltx2.utils", "T2V_DEFAULT_SYSTEM_PROMPT")
     [text] = pipe.enhance_prompt(job.request.prompt, system)
     return str(text).strip()
-
-
-def test_a_model_enhances_itself_on_the_command_line(vidgen: ANSWER, gemma: Path) -> None:
-    shape = ("--size", "64x64", "--frames", "9", "--steps", "2")
-    answer = vidgen("t2v", "a fox", "--model", str(gemma), "--enhance", "--no-sound", *shape, "-o", "x.mp4")
-    assert answer.code == 0, answer.err
-    spoken(told(Path("x.mp4")))
 
 
 def test_a_tokenizer_that_cannot_chat_is_refused(tmp_path: Path, gemma: Path) -> None:

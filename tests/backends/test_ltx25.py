@@ -94,17 +94,20 @@ def test_the_full_weights_of_another_folder_split_equal_whole(folder: Path, mode
     older.same(asked(folder, "ltx-2.5-dev", mode), seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("name", [NAME, "ltx-2.5-dev"])
 def test_bfloat16(folder: Path, name: str) -> None:
     older.same(asked(folder, name, rung=Rung(precision=Precision.BF16, placement=Placement.PHASE)))
 
 
+@pytest.mark.slow
 def test_the_full_weights_draw_another_clip(folder: Path) -> None:
     clips = [older.split(asked(folder, name, steps=8, guidance_scale=1.0), ())[0] for name in (NAME, "ltx-2.5-dev")]
     assert (clips[0] != clips[1]).any()
 
 
+@pytest.mark.slow
 def test_the_full_model_goes_on_from_every_step(folder: Path) -> None:
     older.goes_on(asked(folder, "ltx-2.5-dev", Mode.I2V), (1,), (1, 2, 3))
 

@@ -45,7 +45,9 @@ def rewritten(enhancer: Enhancer, jobs: Sequence[Job]) -> list[str]:
 
 def _home(enhancer: Enhancer, job: Job) -> Job:
     """`job` as if the chat model were its model: all in one folder, on the device that was decided."""
-    device = Device.CPU if Phase.ENCODE in job.plan.rung.host else enhancer.device
+    machine = job.plan.machine
+    if Phase.ENCODE in job.plan.rung.host or enhancer.device is Device.CPU:
+        machine = replace(machine, device=Device.CPU)
     components = (
         Component(name="model", kind=enhancer.kind, folder="."),
         Component(name="tokenizer", kind="PreTrainedTokenizerFast", folder="."),
@@ -53,7 +55,7 @@ def _home(enhancer: Enhancer, job: Job) -> Job:
     return replace(
         job,
         card=replace(job.card, name=enhancer.name, components=components),
-        plan=replace(job.plan, machine=replace(job.plan.machine, device=device)),
+        plan=replace(job.plan, machine=machine),
         weights=Weights(folder=enhancer.folder, sizes={}),
     )
 

@@ -12,6 +12,7 @@ CHATS = frozenset(
         "Gemma3ForConditionalGeneration",
         "Gemma4ForCausalLM",
         "Gemma4ForConditionalGeneration",
+        "Gemma4UnifiedForConditionalGeneration",
         "LlamaForCausalLM",
         "MistralForCausalLM",
         "Phi3ForCausalLM",

@@ -7,6 +7,8 @@ from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Mode, Request
 
+CHOOSE = "drop --enhance, or choose another model: vidgen models"
+
 
 def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     """The canvas for the request, and every adjustment in a sentence. Refuses (exit 2) what the model cannot do."""
@@ -138,7 +140,7 @@ def _enhance(request: Request, card: ModelCard) -> None:
     if not request.enhance:
         return
     if card.knows:
-        raise UsageRefused(f"{card.name} draws only {card.knows}, which no enhancer keeps to", "drop --enhance")
+        raise UsageRefused(f"{card.name} draws only {card.knows}, which no enhancer keeps to", CHOOSE)
     if request.enhancer is None and not card.enhances:
         raise UsageRefused(
             f"{card.name} has no enhancer of its own", "name the folder of a chat model: --enhancer ./that-folder"

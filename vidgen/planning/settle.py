@@ -199,7 +199,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _enhancer(value: object) -> Path | None:
-    text = _text("enhancer", value)
+    text = str(value) if isinstance(value, Path) else _text("enhancer", value)
     return Path(text) if text else None
 
 
