@@ -146,6 +146,8 @@ def _facts(card: ModelCard) -> Iterator[str]:
         pictures = {0: "", 1: ", one picture"}.get(way.keyframes, f", up to {way.keyframes} pictures")
         yield f"{mode} through `{way.pipeline}`{pictures}"
     yield f"reads {card.tokens} tokens of prompt; {'takes' if card.negative else 'takes no'} negative prompt"
+    if card.enhances:
+        yield "rewrites prompts itself: `--enhance`"
     if card.knows:
         yield f"knows few words, and says which of a prompt's it does not know; it draws {card.knows}"
     yield from _sampling(card)

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 
 from vidgen import history
 from vidgen.core.card import Phase
-from vidgen.core.errors import WeightsRefused
 from vidgen.core.plan import Job, Rung
 from vidgen.core.result import Event, Result
-from vidgen.hub import command
+from vidgen.enhance import enhanced, recalled
 from vidgen.media import clip, pictures, record, sound
 from vidgen.media.account import account
 from vidgen.planning.detours import detour
 from vidgen.prepare import prepare
-from vidgen.shots import Failed, Hands, Shot, at_work
+from vidgen.shots import Failed, Hands, Shot, absent, at_work
 from vidgen.studio.checkpoints import Checkpoints
 from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, part
 
@@ -44,7 +43,7 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
     jobs = list(jobs)
     for job in jobs:
         if job.weights.missing and not job.skip:
-            raise _absent(job)
+            raise absent(job)
     for skip, group in groupby(jobs, key=lambda job: (job.skip, job.card, job.plan.rung)):
         if skip[0]:
             yield from (_skipped(job) for job in group)
@@ -55,10 +54,8 @@ def run(jobs: Iterable[Job], listener: Listener = lambda event: None) -> Iterato
 def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
     """All clips of one model on one rung; where a phase fails, those that are left go on from there on another rung."""
     with ExitStack() as claims:
-        shots = [
-            Shot(job=job, part=claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))))
-            for job in jobs
-        ]
+        parts = [claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))) for job in jobs]
+        shots = [Shot(job=recalled(job, own.folder), part=own) for job, own in zip(jobs, parts, strict=True)]
         yield from (_skipped(shot.job) for shot in shots if shot.part.skip)
         tried: set[Rung] = set()
         while left := _left(shots):
@@ -101,9 +98,10 @@ def _encode(hands: Hands, shots: Sequence[Shot], listener: Listener) -> None:
     if not shots:
         return
     listener(Event(phase="encode", total=len(shots)))
+    enhanced(hands, shots, listener)
     backend = hands.at(Phase.ENCODE)
     with at_work(Phase.ENCODE, shots):
-        for shot, conditioning in zip(shots, backend.encode([shot.job for shot in shots], _pictures), strict=True):
+        for shot, conditioning in zip(shots, backend.encode([shot.job.read for shot in shots], _pictures), strict=True):
             shot.part.save(CONDITIONING, conditioning)
     listener(Event(phase="encode", done=len(shots), total=len(shots)))
 
@@ -212,11 +210,5 @@ def _skipped(job: Job) -> Result:
         peak_gib={},
         adjustments=(*job.adjustments, *job.detours),
         skipped=True,
+        enhanced=job.enhanced,
     )
-
-
-def _absent(job: Job) -> WeightsRefused:
-    names = ", ".join(job.weights.missing[:3]) + (" ..." if len(job.weights.missing) > 3 else "")
-    if fetch := command(job.card, job.weights.missing):
-        return WeightsRefused(f"{job.card.name} is not on this machine ({names})", f"fetch it: {fetch}")
-    return WeightsRefused(f"{job.weights.folder} is not complete ({names})", "fetch those files again")

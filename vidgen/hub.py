@@ -21,6 +21,9 @@ WEIGHTLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 """How classes without weights are called, and the files of which one is there; ByT5 reads bytes by no vocabulary."""
 
 
+NOTHING = Weights(folder=None, sizes={})
+
+
 def find(card: ModelCard) -> Weights:
     """The files of `card` that are on this machine, and the names of those that are not."""
     folder = home(card)
@@ -67,6 +70,13 @@ def snapshot(repository: str, revision: str) -> Path | None:
         commit = revision
     found = place / "snapshots" / commit
     return found if repository and commit and found.is_dir() else None
+
+
+def unweighed(card: ModelCard, weights: Weights = NOTHING) -> list[str]:
+    """The parts whose weights nobody has counted and that are not here to be weighed."""
+    ends = tuple(end for ends in WEIGHTLESS for end in ends)
+    parts = (part for part in card.components if not part.parameters and not part.kind.endswith(ends))
+    return [part.name for part in parts if not weights.sizes.get(part.name)]
 
 
 def command(card: ModelCard, missing: Sequence[str] = ()) -> str:

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, history, hub, probe, tokens
+from vidgen import adapters, enhancers, history, hub, probe, tokens
 from vidgen.catalog import cards, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
+from vidgen.core.enhancer import Enhancer
 from vidgen.core.errors import DoesNotFit, InputRefused, UsageRefused, WeightsRefused
 from vidgen.core.machine import Machine
-from vidgen.core.plan import Job, Setting, Weights
+from vidgen.core.plan import Job, Plan, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.media import containers, pictures
-from vidgen.planning import detours, drafts, planner
+from vidgen.planning import detours, drafts, enhancing, planner
 from vidgen.planning.check import check
 from vidgen.planning.drafts import Drawn
 from vidgen.planning.settle import BUILT_IN, Subject, settle
@@ -31,13 +32,14 @@ LONGEST_NAMED = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Brief:
-    """What was typed, parsed, before a model is chosen."""
+    """What was typed, parsed, before a model is chosen; and the enhancer of a clip that was begun."""
 
     subject: Subject
     layers: settings.Layers
     machine: Machine
     fresh_seed: int
     draft: bool = False
+    enhancer: Enhancer | None = None
 
 
 def prepare(
@@ -76,7 +78,7 @@ def prepare(
     )
     manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
     manners |= {"fallback": fallback, "skip_existing": skip_existing}
-    jobs = [taught(replace(job, **manners)) for job in _decided(brief)]
+    jobs = [taught(replace(job, **manners)) for job in modelled(brief)]
     chosen = any("output" in layer for layer in brief.layers.values())
     ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
     return [_found(job, brief) for job in ready]
@@ -108,7 +110,8 @@ def _subject(
     return Subject(mode=mode, prompt=prompt, at=marks, loras=loras)
 
 
-def _decided(brief: Brief) -> list[Job]:
+def modelled(brief: Brief) -> list[Job]:
+    """A job for each seed, of the model that is named, or of the best."""
     name, _ = settings.first(brief.layers, "model", "auto")
     return _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
 
@@ -149,9 +152,10 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     drawn = _drawn(brief, known)
     requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
-    notes = [*drawn.adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
+    notes = [*drawn.adjustments, *_looked_at(requests[0]), *counted(requests[0], card, weights)]
     notes += [*_unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
     plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
+    enhancer = brief.enhancer or _enhancer(requests[0], card, plan, weights)
     for request in requests:
         yield Job(
             request=request,
@@ -162,7 +166,15 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
             settings=tuple(_own(setting, request) for setting in drawn.origins),
             adjustments=tuple(notes),
             whole=drawn.whole,
+            notes=tuple(_unweighed(card, weights)),
+            enhancer=enhancer,
         )
+
+
+def _unweighed(card: ModelCard, weights: Weights) -> Iterator[str]:
+    if parts := hub.unweighed(card, weights):
+        named = " and ".join(parts)
+        yield f"how large the {named} of {card.name} are is known when they are here: the plan counts nothing for them"
 
 
 def _found(job: Job, brief: Brief) -> Job:
@@ -234,18 +246,31 @@ def _worn(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
             yield note
 
 
-def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
-    """A sentence that shows what the model would not read; refused when the request is strict."""
+def _enhancer(request: Request, card: ModelCard, plan: Plan, weights: Weights) -> Enhancer | None:
+    """Who rewrites the prompt, and where; none when that was not asked for."""
+    if not request.enhance:
+        return None
+    if request.enhancer is None:
+        return enhancers.own(card, weights)
+    return enhancing.placed(enhancers.chat(request.enhancer), plan)
+
+
+def counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
+    """A sentence that shows what the model would not read; refused when the request is strict.
+
+    A prompt that is still to be enhanced is not what the model reads.
+    """
     if weights.folder is None:
         return
+    texts = {"prompt": "" if request.enhance else request.prompt, "negative prompt": request.negative}
     for reader in card.components:
         limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
-        for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)) if limit else ():
-            counted = tokens.count(text, weights.of(reader.name), limit=limit, marks=reader.marks)
-            if counted is None or not counted.cut:
+        for name, text in texts.items() if limit else ():
+            count = tokens.count(text, weights.of(reader.name), limit=limit, marks=reader.marks)
+            if count is None or not count.cut:
                 continue
             who = card.name if reader.name == "tokenizer" else f"the {reader.name} of {card.name}"
-            said = f"the {name} has {counted.tokens} tokens and {who} reads {limit}; cut off: {counted.cut!r}"
+            said = f"the {name} has {count.tokens} tokens and {who} reads {limit}; cut off: {count.cut!r}"
             if request.strict:
                 raise UsageRefused(said, f"shorten the {name}")
             yield said

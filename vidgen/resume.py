@@ -76,6 +76,7 @@ def _brief(found: asked.Asked, card: ModelCard, output: str, machine: Machine | 
         layers=layered({**found.settings, "model": card.name, "output": output}),
         machine=machine or probe.machine(),
         fresh_seed=0,
+        enhancer=found.enhancer,
     )
 
 

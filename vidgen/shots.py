@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from vidgen import probe
 from vidgen.backends.port import Backend, exhausted, opened
 from vidgen.core.card import Phase
-from vidgen.core.errors import NotFinite, OutOfMemory, Refusal
+from vidgen.core.errors import NotFinite, OutOfMemory, Refusal, WeightsRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job
+from vidgen.hub import command
 from vidgen.studio.part import Part
 
 LESS = "ask for fewer frames or a smaller size, close what else uses the memory, or take another model: vidgen models"
@@ -84,3 +85,14 @@ class Hands:
             self._backend = self._open.enter_context(opened(replace(self._job, plan=replace(plan, machine=machine))))
             self._device = device
         return self._backend
+
+
+def absent(job: Job) -> WeightsRefused:
+    """The refusal of a job whose weights are not all here."""
+    names = ", ".join(job.weights.missing[:3]) + (" ..." if len(job.weights.missing) > 3 else "")
+    if fetch := command(job.card, job.weights.missing):
+        return WeightsRefused(f"{job.card.name} is not on this machine ({names})", f"fetch it: {fetch}")
+    if sources := ", ".join(sorted({part.source for part in job.card.components if part.source})):
+        said = f"{job.card.name} is in several repositories ({sources}), which vidgen does not fetch together"
+        return WeightsRefused(said, "put each component into a sub-folder of its name, and give --model ./that-folder")
+    return WeightsRefused(f"{job.weights.folder} is not complete ({names})", "fetch those files again")

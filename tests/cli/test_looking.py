@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests import chats
 from tests.conftest import ANSWER
 from tests.left import draft, leave
 from tests.media.drawn import shape, write
@@ -190,6 +191,8 @@ def test_every_example_in_the_help_runs(
     if command == "vidgen diff":
         for name in ("golden.mp4", "circle.mp4"):
             write(Path(name), shape())
+    if command == "vidgen enhance":
+        chats.build(Path("chat-model"))
     if command in {"vidgen resume", "vidgen decode"}:
         leave(Path(shlex.split(words)[2]))
     if command == "vidgen finalize":

@@ -69,9 +69,29 @@ def test_every_setting_is_reported_with_its_value_and_origin() -> None:
         "precision": ("auto", "built in"),
         "crf": ("9", "user"),
         "codec": ("auto", "built in"),
+        "enhance": ("False", "built in"),
+        "enhancer": ("", "built in"),
         "output": ("{slug}-{seed}.mp4", "built in"),
         "seed": (str(FRESH), "chosen"),
     }
+
+
+@pytest.mark.parametrize(
+    ("layers", "enhance", "origin"),
+    [
+        ({}, False, "built in"),
+        (flags(enhance=True), True, "flag"),
+        (flags(enhancer="./chat"), True, "flag"),
+        ({"flag": {"enhance": False}, "user": {"enhancer": "./chat"}}, False, "flag"),
+        ({"flag": {}, "user": {"enhancer": "./chat", "enhance": "no"}}, False, "user"),
+        ({"flag": {"enhance": "auto"}, "environment": {"enhancer": "./chat"}}, True, "environment"),
+    ],
+)
+def test_who_names_an_enhancer_wants_it_unless_somebody_says_no(
+    layers: dict[str, dict[str, Any]], enhance: bool, origin: str
+) -> None:
+    assert settled(layers).enhance is enhance
+    assert origins(layers)["enhance"] == (str(enhance), origin)
 
 
 @pytest.mark.parametrize(

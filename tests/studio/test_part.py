@@ -18,6 +18,7 @@ import torch
 
 from tests.values import CARD, CPU, REQUEST, job, request, says
 from vidgen.core.card import Guidance, Schedule
+from vidgen.core.enhancer import Enhancer
 from vidgen.core.errors import InputRefused, OutputRefused, TryLater
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision, Weights
@@ -49,6 +50,8 @@ OTHER: Mapping[str, Any] = {
     "strict": True,
     "force": True,
     "precision": "int8",
+    "enhance": True,
+    "enhancer": Path("chat"),
     "crf": 30,
     "codec": "av1",
     "output": Path("other.mp4"),
@@ -78,8 +81,8 @@ def test_a_fingerprint_changes_with_the_version_of_a_part_from_another_repositor
 
 
 def test_what_is_not_of_the_pixels_is_the_file_and_its_compression() -> None:
-    """And the precision that was asked for: what came of it is in the rung."""
-    assert sorted(NOT_PIXELS) == ["codec", "crf", "force", "output", "precision"]
+    """And the precision that was asked for, as what came of it is in the rung; the enhancer counts by what it is."""
+    assert sorted(NOT_PIXELS) == ["codec", "crf", "enhance", "enhancer", "force", "output", "precision"]
 
 
 def rung(**changed: Any) -> dict[str, Any]:
@@ -101,9 +104,10 @@ def rung(**changed: Any) -> dict[str, Any]:
         rung(precision=Precision.BF16),
         rung(tiling=512),
         {"plan": replace(job().plan, machine=replace(CPU, device=Device.MPS))},
+        {"enhancer": Enhancer()},
     ],
 )
-def test_a_fingerprint_changes_with_model_precision_and_device(changed: dict[str, Any]) -> None:
+def test_a_fingerprint_changes_with_model_precision_device_and_enhancer(changed: dict[str, Any]) -> None:
     assert fingerprint(job(**changed)) != fingerprint(job())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import multimodal, onward, pipes, pixels, quiet, stages
+from vidgen.backends import gemma, multimodal, onward, pipes, pixels, quiet, stages
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.backends.stages import Stage
@@ -24,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
     "AutoencoderKLLTX2Audio": Kind(module=f"{AUTOENCODERS}_audio", read=pipes.model),
     "AutoencoderKLLTX2Video": Kind(module=AUTOENCODERS, read=pipes.model),
     "Gemma3ForConditionalGeneration": Kind(module="transformers", read=pipes.encoder, bare=pipes.bare_encoder),
+    "Gemma4UnifiedForConditionalGeneration": Kind(module="transformers", read=pipes.encoder, bare=pipes.bare_encoder),
     "GemmaTokenizer": Kind(module="transformers", read=pipes.tokenizer, card="tokenizer_config.json"),
     "GemmaTokenizerFast": Kind(module="transformers", read=pipes.tokenizer, card="tokenizer_config.json"),
     "LTX2LatentUpsamplerModel": Kind(module=f"{PIPELINES}.latent_upsampler", read=pipes.model),
@@ -94,6 +95,10 @@ class Ltx2:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    def enhance(self, jobs: Sequence[Job]) -> list[str]:
+        """What the text encoder makes of each prompt, where the card says that it can."""
+        return gemma.rewritten(self._pipe(jobs[0], Phase.ENCODE), jobs)
 
     def encode(self, jobs: Sequence[Job], look: Look) -> list[Tensors]:
         """What the connectors make of each prompt, after the negative one where guidance uses it.

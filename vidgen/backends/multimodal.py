@@ -30,10 +30,12 @@ class Settings:
 
     `stg`: spatio-temporal guidance, away from a pass whose `stg_blocks` do not attend. `modality`: away from a pass in
     which picture and sound know nothing of each other; 1 is none. `cross_timestep`: each is told the other's noise, as
-    from LTX-2.3 on.
+    from LTX-2.3 on. `shift_terminal`: where the shifted schedule ends of a full model whose weights come with another's
+    scheduler.
     """
 
     cross_timestep: bool
+    shift_terminal: float = 0.0
     audio_guidance_scale: float = 1.0
     audio_guidance_rescale: float = 0.0
     stg_scale: float = 0.0
@@ -187,6 +189,8 @@ def following(job: Job, stage: Stage, scheduler: Any) -> Any:
     """The scheduler, made to follow the card's own sigmas to the letter; refused (exit 4) when another model's."""
     if stage.timesteps:
         return type(scheduler).from_config(scheduler.config, use_dynamic_shifting=False, shift=1.0, shift_terminal=None)
+    if end := settings(job.card).shift_terminal:
+        scheduler = type(scheduler).from_config(scheduler.config, use_dynamic_shifting=True, shift_terminal=end)
     if not scheduler.config.use_dynamic_shifting and not job.card.schedule.timesteps:
         raise WeightsRefused(
             f"the scheduler of {job.card.name} shifts nothing: these are the weights of a distilled model",

@@ -169,6 +169,9 @@ class Parts:
         """Let go of every component."""
         self._drop(list(self._held))
 
+    def _place(self, name: str) -> Path:
+        return self._folder / self._card.component(name).place
+
     def _kind(self, name: str) -> Kind:
         wanted = self._card.component(name).kind
         if wanted not in self._kinds:

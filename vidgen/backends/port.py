@@ -70,6 +70,13 @@ class Backend(Protocol):
         """Let go of every weight."""
 
 
+class Enhancing(Backend, Protocol):
+    """A family that rewrites prompts with its model's own parts, where the card says that it does."""
+
+    def enhance(self, jobs: Sequence[Job]) -> list[str]:
+        """What is to be read in place of the prompt of each job."""
+
+
 def exhausted(error: BaseException) -> bool:
     """Whether an exception of a library means that memory ran out, on the card or beside it."""
     kinds = {kind.__name__ for kind in type(error).__mro__}

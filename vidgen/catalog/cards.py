@@ -120,6 +120,8 @@ def read(path: Path) -> ModelCard:
         longest=table.take("longest", int, 0),
         largest=_largest(table),
         good_at=table.texts("good_at"),
+        enhances=table.take("enhances", bool, False),
+        wording=table.take("wording", str, ""),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )

@@ -14,6 +14,7 @@ from vidgen.cli.config import config
 from vidgen.cli.diff import comparing
 from vidgen.cli.doctor import health
 from vidgen.cli.download import fetching
+from vidgen.cli.enhance import enhancing
 from vidgen.cli.make import example, making, planning
 from vidgen.cli.models import models, tastes
 from vidgen.cli.resume import going_on
@@ -49,6 +50,7 @@ def vidgen(
 
 app.add_typer(making)
 app.add_typer(going_on)
+app.add_typer(enhancing)
 app.add_typer(planning, name="plan")
 app.add_typer(models, name="models")
 app.add_typer(tastes)

@@ -54,6 +54,7 @@ def facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "modes": [str(mode) for mode in entry.ways],
         "sound": entry.sound,
         "loras": entry.loras,
+        "enhances": entry.enhances,
         "good_at": list(entry.good_at),
         "longest_clip": f"{entry.longest} frames" if entry.longest else "",
         "longest_seconds": round(_seconds(entry), 1),
@@ -119,7 +120,7 @@ def weights(entry: ModelCard) -> str:
     """Weights at 16 bits, from the parameter counts; else what lies on disk."""
     parameters = sum(component.parameters for component in entry.components)
     if parameters:
-        return f"{parameters * 2 / GIB:.1f} GiB"
+        return f"{'more than ' if hub.unweighed(entry) else ''}{parameters * 2 / GIB:.1f} GiB"
     return f"{sum(hub.find(entry).sizes.values()) / 2**20:.1f} MiB"
 
 

@@ -162,7 +162,7 @@ def _make(
 ) -> None:
     from vidgen.cli.running import perform
 
-    as_json, text = given.pop("json"), _prompt(prompt, given.pop("prompt_file"))
+    as_json, text = given.pop("json"), text_of(prompt, given.pop("prompt_file"))
     jobs = _jobs(mode, text, **given)
     if dry_run:
         _print_plan(jobs, as_json=as_json)
@@ -177,7 +177,7 @@ def _make(
 
 
 def _plan(mode: Mode, prompt: str, vram: float | None, ram: float | None, **given: Any) -> None:
-    as_json, text = given.pop("json"), _prompt(prompt, given.pop("prompt_file"))
+    as_json, text = given.pop("json"), text_of(prompt, given.pop("prompt_file"))
     machine = probe.imagined(vram_gib=vram, ram_gib=ram)
     _print_plan(_jobs(mode, text, machine=machine, **given), as_json=as_json)
 
@@ -195,7 +195,7 @@ def _jobs(mode: Mode, text: str, *, typed: dict[str, Any], **given: Any) -> list
     return prepare(mode, prompt=text, **given, **{key: value for key, value in typed.items() if value is not None})
 
 
-def _prompt(prompt: str, file: str | None) -> str:
+def text_of(prompt: str, file: str | None) -> str:
     """The prompt, from the argument, from stdin or from a file."""
     if prompt and file:
         raise UsageRefused("both a prompt and --prompt-file are given", "give one of them")

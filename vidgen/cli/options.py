@@ -52,6 +52,12 @@ SETTINGS: Mapping[str, Any] = {
         "--preset -p", "A named taste; see `vidgen presets`.", TASTE, metavar="NAME", autocompletion=_presets
     ),
     "negative": _text("--negative -n", "What the clip should not show.", CLIP, metavar="TEXT"),
+    "enhance": _switch(
+        "--enhance/--no-enhance", "Rewrite the prompt first, as the model wants it; see `enhance`.", CLIP
+    ),
+    "enhancer": _text(
+        "--enhancer", "The folder of a chat model that does so; implies --enhance.", CLIP, metavar="FOLDER"
+    ),
     "size": _text("--size -s", "WIDTHxHEIGHT, a part such as 50%, or a shape such as 9:16.", CLIP, metavar="WxH"),
     "frames": _text("--frames -f", "Length in frames.", CLIP, metavar="N"),
     "seconds": _text("--seconds", "Length in seconds, instead of --frames.", CLIP, metavar="S"),

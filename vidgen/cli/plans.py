@@ -5,9 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from vidgen.cli import screen
+from vidgen.core.enhancer import Enhancer
 from vidgen.core.plan import Job
 from vidgen.hub import command
 from vidgen.planning.advice import UNMEASURED
+from vidgen.planning.enhancing import gib
 from vidgen.planning.planner import describe
 
 
@@ -38,9 +40,22 @@ def _facts(job: Job) -> list[list[str]]:
     if not job.card.cost.token_kib:
         rows.append(["memory", UNMEASURED])
     rows.append(["weights", _weights(job)])
+    if job.enhancer:
+        rows.append(["enhancer", _enhancer(job, job.enhancer)])
     rows += [["passed over", sentence] for sentence in plan.passed_over]
     rows += [["note", sentence] for sentence in (*job.notes, *job.adjustments)]
     return rows
+
+
+def _enhancer(job: Job, enhancer: Enhancer) -> str:
+    if enhancer.own:
+        return enhancer.name
+    return f"{enhancer.name}: {gib(enhancer, job.plan):.2f} GiB of weights, alone, on the {enhancer.device}"
+
+
+def _enhancer_data(enhancer: Enhancer) -> dict[str, Any]:
+    folder = str(enhancer.folder) if enhancer.folder else ""
+    return {**asdict(enhancer), "name": enhancer.name, "folder": folder}
 
 
 def _weights(job: Job) -> str:
@@ -68,6 +83,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "passed_over": list(plan.passed_over),
         "missing": list(job.weights.missing),
         "fetch": command(job.card, job.weights.missing) if job.weights.missing else "",
+        "enhancer": _enhancer_data(job.enhancer) if job.enhancer else None,
         "adjustments": list(job.adjustments),
         "notes": list(job.notes),
     }

@@ -78,7 +78,7 @@ def words_of(found: dict[str, Any]) -> list[str]:
         words.append("--force")
     if request["crf"] is not None:
         words += ["--crf", str(request["crf"])]
-    return [*words, "--", request["prompt"]]
+    return [*words, "--", request.get("enhanced") or request["prompt"]]
 
 
 def _rows(found: dict[str, Any]) -> list[list[str]]:

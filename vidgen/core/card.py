@@ -169,6 +169,8 @@ class ModelCard:
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
     `good_at` are words for what it is praised for. `sources` say where its values are from, by the keys of `SOURCED`.
+    `enhances`: its own parts can rewrite a prompt;
+    `wording` is how its makers want prompts written, a name of the table in `backends/wording.py`, empty for ours.
     `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say. `refine` is
     the second stage of a model that draws in two; its grid is then that of the second, and its schedule that of the
     first.
@@ -199,6 +201,8 @@ class ModelCard:
     longest: int = 0
     largest: tuple[int, int] = (0, 0)
     good_at: tuple[str, ...] = ()
+    enhances: bool = False
+    wording: str = ""
     serves: tuple[str, ...] = ()
     index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]

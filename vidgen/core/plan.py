@@ -1,12 +1,13 @@
 """What was decided: the canvas, the rung, the plan and the job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from vidgen.core.card import Component, ModelCard, Phase
+from vidgen.core.enhancer import Enhancer
 from vidgen.core.machine import Machine
 from vidgen.core.request import Request
 
@@ -162,7 +163,8 @@ class Job:
     A denoising is kept `checkpoint_every` steps (0: by the clock), and `keep_latents` for good. `source` is the folder
     that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
     `detours` are sentences that say where one did. `whole`: this is the draft of that clip, by the first of its model's
-    two stages alone. `draft`: the folder of the draft that the job begins with.
+    two stages alone. `draft`: the folder of the draft that the job begins with. `enhancer` rewrites the prompt, and
+    `enhanced` is what it made of it, empty until then.
     """
 
     request: Request
@@ -184,8 +186,15 @@ class Job:
     detours: tuple[str, ...] = ()
     whole: Whole | None = None
     draft: Path | None = None
+    enhancer: Enhancer | None = None
+    enhanced: str = ""
 
     @property
     def steps(self) -> int:
         """Denoising steps of all stages; the request's are those of the first."""
         return self.request.steps + (self.card.refine.walked if self.card.refine else 0)
+
+    @property
+    def read(self) -> "Job":
+        """The job as its text encoder reads it: with the enhanced prompt in place of the one that was typed."""
+        return replace(self, request=replace(self.request, prompt=self.enhanced)) if self.enhanced else self

@@ -47,6 +47,7 @@ class Request:
     what it is). `keyframes` hold the pictures of `i2v` (one, at frame 0) and `keyframe`. An empty `negative`: none.
     `true_cfg_scale` beyond 1 asks a model whose guidance is embedded for true classifier-free guidance too.
     `strict` refuses what would need an adjustment, `force` allows a schedule that the model was not made for.
+    `enhance`: the prompt is rewritten before it is read, by the chat model in the folder `enhancer`, or by the model.
     `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
     """
 
@@ -72,6 +73,8 @@ class Request:
     precision: str = "auto"
     crf: int | None = None
     codec: str = "auto"
+    enhance: bool = False
+    enhancer: Path | None = None
     output: Path
 
     @property

@@ -22,7 +22,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What came out: the file, its shape, seconds and peak memory by phase, and every adjustment made."""
+    """What came out: the file, its shape, seconds and peak memory by phase, and every adjustment made.
+
+    `enhanced` is what an enhancer made of the prompt, empty where none did.
+    """
 
     path: Path
     frames: int
@@ -34,3 +37,4 @@ class Result:
     peak_gib: Mapping[str, float]
     adjustments: tuple[str, ...] = ()
     skipped: bool = False
+    enhanced: str = ""

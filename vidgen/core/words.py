@@ -31,6 +31,8 @@ SETTINGS = (
     "precision",
     "crf",
     "codec",
+    "enhance",
+    "enhancer",
     "output",
 )
 """Every setting that a flag, a preset, a variable or a configuration file may give."""

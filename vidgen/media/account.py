@@ -49,6 +49,8 @@ def _request(job: Job) -> dict[str, Any]:
     return {
         "mode": request.mode.value,
         **plain,
+        "enhanced": job.enhanced,
+        "enhancer": _enhancer(job),
         "fps": str(request.fps),
         "keyframes": [
             {**_file(keyframe.picture, "picture"), "frame": keyframe.frame, "strength": keyframe.strength}
@@ -63,6 +65,13 @@ def _request(job: Job) -> dict[str, Any]:
         "codec": request.codec,
         "output": request.output.name,
     }
+
+
+def _enhancer(job: Job) -> dict[str, str] | None:
+    if job.enhancer is None:
+        return None
+    folder = job.enhancer.folder
+    return {"name": folder.name if folder else "", "kind": job.enhancer.kind, "mark": job.enhancer.mark}
 
 
 def _streams(request: Request, sound_rate: int) -> dict[str, str]:

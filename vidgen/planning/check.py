@@ -9,6 +9,7 @@ from vidgen.core.request import Mode, Request
 
 FEW = 3
 """So much fewer steps than a card's own are a distilled model's, where they are unguided too."""
+CHOOSE = "drop --enhance, or choose another model: vidgen models"
 
 
 def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
@@ -18,6 +19,7 @@ def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     _schedule(request, card)
     _keyframes(request, card)
     _loras(request, card)
+    _enhance(request, card)
     canvas = draw(request, card)
     if request.strict:
         _strict(request, card)
@@ -153,6 +155,17 @@ def _loras(request: Request, card: ModelCard) -> None:
             raise UsageRefused(
                 f"LoRA {lora.path} is not a .safetensors file", "only safetensors are loaded: convert it"
             )
+
+
+def _enhance(request: Request, card: ModelCard) -> None:
+    if not request.enhance:
+        return
+    if card.knows:
+        raise UsageRefused(f"{card.name} draws only {card.knows}, which no enhancer keeps to", CHOOSE)
+    if request.enhancer is None and not card.enhances:
+        raise UsageRefused(
+            f"{card.name} has no enhancer of its own", "name the folder of a chat model: --enhancer ./that-folder"
+        )
 
 
 def _strict(request: Request, card: ModelCard) -> None:

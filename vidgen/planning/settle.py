@@ -31,6 +31,8 @@ BUILT_IN: Mapping[str, Any] = {
     "precision": "auto",
     "codec": "auto",
     "crf": "auto",
+    "enhance": "auto",
+    "enhancer": "",
     "output": words.OUTPUT,
 }
 
@@ -128,6 +130,8 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         precision=_precision(settled.get("precision")),
         crf=_crf(settled.get("crf")),
         codec=str(settled.get("codec")),
+        enhance=_enhance(settled),
+        enhancer=_enhancer(settled.get("enhancer")),
         output=_output(str(settled.get("output"))),
     )
 
@@ -196,6 +200,21 @@ def _text(name: str, value: object) -> str:
     return value
 
 
+def _enhancer(value: object) -> Path | None:
+    text = str(value) if isinstance(value, Path) else _text("enhancer", value)
+    return Path(text) if text else None
+
+
+def _enhance(settled: _Settled) -> bool:
+    """Whether to rewrite the prompt; where nobody says, whether somebody names an enhancer."""
+    value = settled.get("enhance")
+    if value != "auto":
+        return words.truth("enhance", value)
+    named = bool(settled.get("enhancer"))
+    settled.origins["enhance"] = settled.origins["enhancer"]
+    return named
+
+
 def _crf(value: object) -> int | None:
     return None if value == "auto" else words.whole("crf", value, least=0, most=63)
 
@@ -209,6 +228,7 @@ def _settings(settled: _Settled, request: Request, seeds: Sequence[int]) -> tupl
         "fps": f"{request.fps}",
         "seed": ",".join(map(str, seeds)),
         "crf": "auto" if request.crf is None else f"{request.crf}",
+        "enhancer": str(request.enhancer or ""),
     }
     chosen = "chosen" if settled.origins["seed"] == "built in" else settled.origins["seed"]
     origins = {**settled.origins, "seed": chosen, "sound": settled.origins["sound"] if request.sound else "card"}

@@ -103,6 +103,8 @@ def _take(trial: Trial, known: ModelCard, model: str, path: Path, scratch: Path)
         precision="auto",
         crf="auto",
         codec="auto",
+        enhance=False,
+        enhancer="",
         output=str(path).replace("{", "{{").replace("}", "}}"),
         fallback=False,
     )

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidgen.core.enhancer import Enhancer
 from vidgen.core.errors import InputRefused, OutputRefused
+from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Rung
 from vidgen.core.request import Keyframe, Lora, Mode
 from vidgen.studio import artefacts
 from vidgen.studio.fingerprint import fingerprint, hash_of, model_of
 
 REQUEST = "request.json"
+ENHANCED = "enhanced.txt"
 PICTURES = "pictures"
 MOST = 1 << 20
 SCHEMA = 1
@@ -47,6 +50,7 @@ class Asked:
     rung: Rung
     detours: tuple[str, ...]
     draft: bool
+    enhancer: Enhancer | None
 
 
 def write(job: Job, folder: Path, mark: str) -> None:
@@ -77,6 +81,7 @@ def write(job: Job, folder: Path, mark: str) -> None:
         "rung": asdict(job.plan.rung),
         "detours": list(job.detours),
         "draft": job.whole is not None,
+        "enhancer": _enhancer_words(job.enhancer),
     }
     artefacts.write(folder / REQUEST, json.dumps(facts, indent=1).encode("ascii"))
 
@@ -104,11 +109,26 @@ def read(folder: Path) -> Asked:
             rung=Rung.of(facts["rung"]),
             detours=tuple(str(said) for said in facts["detours"]),
             draft=bool(facts["draft"]),
+            enhancer=_enhancer(facts["enhancer"]),
         )
     except OSError as error:
         raise InputRefused(f"{folder} is no folder of vidgen's: {error.strerror}", "give a .part folder") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputRefused(f"{folder / REQUEST} is damaged: {error!r}", "give the first command again") from error
+
+
+def keep_enhanced(folder: Path, prompt: str) -> None:
+    """Keep what an enhancer made of the prompt: whole, or not at all (OutputRefused, exit 6)."""
+    artefacts.write(folder / ENHANCED, prompt.encode())
+
+
+def enhanced(folder: Path) -> str:
+    """What an enhancer made of the prompt; empty when none has yet, or when the file is damaged."""
+    try:
+        with (folder / ENHANCED).open("rb") as file:
+            return file.read(MOST).decode()
+    except (OSError, ValueError):
+        return ""
 
 
 def same_loras(found: Asked) -> None:
@@ -176,8 +196,28 @@ def _words(job: Job) -> Iterator[tuple[str, str]]:
     yield "fit", request.fit.value
     yield "strict", str(request.strict)
     yield "force", str(request.force)
+    yield "enhance", str(request.enhance)
+    yield "enhancer", "" if request.enhancer is None else str(request.enhancer.absolute())
     yield "crf", "auto" if request.crf is None else str(request.crf)
     yield "codec", request.codec
+
+
+def _enhancer_words(enhancer: Enhancer | None) -> dict[str, Any] | None:
+    if enhancer is None:
+        return None
+    return {**asdict(enhancer), "folder": str(enhancer.folder.absolute()) if enhancer.folder else ""}
+
+
+def _enhancer(facts: Mapping[str, Any] | None) -> Enhancer | None:
+    if facts is None:
+        return None
+    return Enhancer(
+        kind=str(facts["kind"]),
+        folder=Path(facts["folder"]) if facts["folder"] else None,
+        parameters=int(facts["parameters"]),
+        mark=str(facts["mark"]),
+        device=Device(facts["device"]),
+    )
 
 
 def _keep(picture: Path, folder: Path, number: int) -> str:

@@ -13,11 +13,11 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import InputRefused
 from vidgen.core.plan import Job
 
-NOT_PIXELS = frozenset({"output", "crf", "codec", "precision", "force"})
+NOT_PIXELS = frozenset({"output", "crf", "codec", "precision", "force", "enhance", "enhancer"})
 
 
 def fingerprint(job: Job, *, seeded: bool = True) -> str:
-    """A hash of everything that changes the pixels of `job`: settings, model, precision, pictures and LoRAs.
+    """A hash of everything that changes the pixels of `job`: settings, model, precision, pictures, LoRAs and enhancer.
 
     Files count with their bytes, not their names. Not `seeded`: in place of the seed counts where the clip was asked
     to go, as the user gave it, so that the same command without --seed has the same hash.
@@ -33,6 +33,7 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
         "canvas": asdict(job.canvas),
         "weights": [str(job.weights.folder), dict(job.weights.sizes), sorted(map(str, job.weights.apart.items()))],
         **({"draft": asdict(job.whole)} if job.whole else {}),
+        "enhancer": job.enhancer.mark if job.enhancer else "",
         "rung": [job.plan.chosen.precision, job.plan.chosen.tiling, job.plan.machine.device],
     }
     return _hashed(facts)

@@ -1,0 +1,80 @@
+"""Prompts enhanced, before anything else is made of them: each once, told, kept with its clip."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+from vidgen import probe
+from vidgen.backends.port import Enhancing
+from vidgen.core.card import Phase
+from vidgen.core.enhancer import Enhancer
+from vidgen.core.errors import ChecksFailed
+from vidgen.core.machine import Machine
+from vidgen.core.plan import Job
+from vidgen.core.request import Keyframe, Mode
+from vidgen.core.result import Event
+from vidgen.planning.settle import Subject
+from vidgen.prepare import Brief, counted, layered, modelled
+from vidgen.shots import Hands, Shot, absent, at_work
+from vidgen.studio import asked
+
+
+def enhance(prompt: str, *, picture: str | Path | None = None, machine: Machine | None = None, **typed: Any) -> Job:
+    """A job whose prompt is enhanced, and nothing made of it; for a clip that begins with `picture`, if that is given.
+
+    `typed` are settings as `prepare` takes them, `enhancer` and `model` above all. Raises a `Refusal`.
+    """
+    at = [Keyframe(picture=Path(picture))] if picture is not None else []
+    brief = Brief(
+        subject=Subject(mode=Mode.I2V if at else Mode.T2V, prompt=prompt, at=at),
+        layers=layered({**typed, "enhance": True, "seed": 0}),
+        machine=machine or probe.machine(),
+        fresh_seed=0,
+    )
+    [job] = modelled(brief)
+    enhancer = cast(Enhancer, job.enhancer)
+    if enhancer.own and job.weights.missing:
+        raise absent(job)
+    with Hands(job) as hands:
+        [text] = _texts(hands, enhancer, [job])
+    return _reading(job, text)
+
+
+def enhanced(hands: Hands, shots: Sequence[Shot], listener: Callable[[Event], None]) -> None:
+    """Enhance the prompts that are to be and have not been yet, with one load of each enhancer."""
+    wanting = [shot for shot in shots if shot.job.enhancer and not shot.job.enhanced]
+    for enhancer, group in groupby(wanting, key=lambda shot: cast(Enhancer, shot.job.enhancer)):
+        asking = list(group)
+        with at_work(Phase.ENCODE, asking):
+            texts = _texts(hands, enhancer, [shot.job for shot in asking])
+        for shot, text in zip(asking, texts, strict=True):
+            shot.job = _reading(shot.job, text)
+            asked.keep_enhanced(shot.part.folder, text)
+        for text in dict.fromkeys(texts):
+            listener(Event(phase="encode", total=len(shots), note=f"enhanced prompt: {text}"))
+
+
+def recalled(job: Job, folder: Path) -> Job:
+    """The job with the enhanced prompt that is kept in `folder`, if there is one."""
+    kept = asked.enhanced(folder) if job.enhancer else ""
+    return _reading(job, kept) if kept else job
+
+
+def _texts(hands: Hands, enhancer: Enhancer, jobs: Sequence[Job]) -> list[str]:
+    """What the enhancer makes of the prompt of each job. A chat model is alone in memory: nothing is held yet."""
+    if enhancer.own:
+        return cast(Enhancing, hands.at(Phase.ENCODE)).enhance(jobs)
+    from vidgen.backends import chat
+
+    return chat.rewritten(enhancer, jobs)
+
+
+def _reading(job: Job, text: str) -> Job:
+    """The job that reads `text`, with a sentence where the model would not read all of it."""
+    if not text:
+        raise ChecksFailed("the enhancer made nothing of the prompt", "say more in it, or drop --enhance")
+    request = replace(job.request, prompt=text, negative="", enhance=False)
+    cut = counted(request, job.card, job.weights)
+    return replace(job, enhanced=text, adjustments=(*job.adjustments, *cut))
