@@ -132,6 +132,7 @@ LIGHT = (
     "config show",
     "plan t2v x --model ltx-2.3-distilled --enhance --vram 80",
     "enhance --help",
+    "duration --help",
     "diff --help",
     "smoke --help",
     "download --help",

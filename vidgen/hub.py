@@ -28,10 +28,13 @@ def find(card: ModelCard) -> Weights:
     """The files of `card` that are on this machine, and the names of those that are not."""
     folder = card.folder or cached(card.repository, card.revision)
     if folder is None:
-        return Weights(folder=None, missing=tuple(component.name for component in card.components), sizes={})
+        wanted = tuple(component.name for component in card.components if not component.optional)
+        return Weights(folder=None, missing=wanted, sizes={})
     missing: list[str] = []
     sizes: dict[str, int] = {}
     for component in card.components:
+        if component.optional and not (folder / component.place).is_dir():
+            continue
         missing.extend(_missing(component, folder))
         missing.extend(_damaged(component, folder / component.place))
         sizes[component.name] = sum(path.stat().st_size for path in _tensors(folder / component.place))
@@ -58,7 +61,7 @@ def unweighed(card: ModelCard, weights: Weights = NOTHING) -> list[str]:
     """The parts whose weights nobody has counted and that are not here to be weighed."""
     ends = tuple(end for ends in WEIGHTLESS for end in ends)
     parts = (part for part in card.components if not part.parameters and not part.kind.endswith(ends))
-    return [part.name for part in parts if not weights.sizes.get(part.name)]
+    return [part.name for part in parts if not part.optional and not weights.sizes.get(part.name)]
 
 
 def command(card: ModelCard, missing: Sequence[str] = ()) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from tests.backends import test_ltx2 as older
@@ -136,6 +137,27 @@ def test_a_clip_with_sound_from_the_command_line(vidgen: ANSWER, folder: Path, p
         found = look(Path(f"{words[0]}.mp4"))
         assert (found.frames, found.width, found.height) == (9, 64, 64)
         assert found.sound
+
+
+def test_it_tells_how_long_a_clip_is_to_be_as_diffusers_does(vidgen: ANSWER, folder: Path, tmp_path: Path) -> None:
+    answer = vidgen("duration", "a fox walks", "--model", str(folder))
+    assert answer.code == 0, answer.err
+    pipe = pipeline(folder, "LTX2Pipeline", Precision.FP32, False)
+    with torch.no_grad():
+        embeds, mask, _, _ = pipe.encode_prompt("a fox walks", do_classifier_free_guidance=False)
+        video, audio, _ = pipe.connectors(embeds, mask)
+        assert answer.out == f"{pipe.duration_head(video, audio).item():.2f}\n"
+    silent = Path(shutil.copytree(folder, tmp_path / "silent"))
+    shutil.rmtree(silent / "duration_head")
+    said = vidgen("duration", "a fox walks", "--model", str(silent))
+    assert (said.code, "have no duration_head" in said.err) == (4, True)
+    assert vidgen("t2v", "a fox", "--model", str(silent), "--size", "64x64", "--frames", "1", "--dry-run").code == 0
+
+
+def test_other_models_do_not_tell_how_long_a_clip_is_to_be(vidgen: ANSWER) -> None:
+    answer = vidgen("duration", "a fox walks", "--model", "ltx-2.3-dev")
+    assert (answer.code, "does not tell how long" in answer.err) == (2, True)
+    assert vidgen("duration", "a fox walks", "--model", "ltx-2.5-dev").code == 4
 
 
 def test_what_is_not_counted_is_said_until_it_is_here(vidgen: ANSWER, folder: Path) -> None:

@@ -45,6 +45,7 @@ class Component:
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
     no single one holds the model. `folder`: the sub-folder that it is in, where that is not called as it is.
+    `optional`: clips are made without it too.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Component:
     source: str = ""
     wide: bool = False
     folder: str = ""
+    optional: bool = False
 
     @property
     def place(self) -> str:
@@ -131,8 +133,9 @@ class ModelCard:
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
     `good_at` are words for what it is praised for. `enhances`: its own parts can rewrite a prompt; `wording` is how its
-    makers want prompts written, a name of the table in `backends/wording.py`, empty for ours. `serves` are the
-    pipelines that a model_index.json may name, and `index` is what else it must then say.
+    makers want prompts written, a name of the table in `backends/wording.py`, empty for ours. `times`
+    is the component that tells from a prompt how long its clip is to be. `serves` are the pipelines that a
+    model_index.json may name, and `index` is what else it must then say.
     """
 
     name: str
@@ -161,6 +164,7 @@ class ModelCard:
     good_at: tuple[str, ...] = ()
     enhances: bool = False
     wording: str = ""
+    times: str = ""
     serves: tuple[str, ...] = ()
     index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]

@@ -46,6 +46,8 @@ def belongs(card: ModelCard, name: str) -> bool:
 def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
     """The files of one component."""
     inside = [name for name in found if re.fullmatch(rf"{re.escape(component.place)}/[^/]+", name)]
+    if component.optional and not inside:
+        return
     if component.kind.endswith(WEIGHTLESS):
         yield from (name for name in inside if name.endswith(TEXTS))
         if not any(name.endswith(TEXTS) for name in inside):
