@@ -16,7 +16,8 @@ from vidgen.core.plan import Job
 from vidgen.core.request import Keyframe, Mode
 from vidgen.core.result import Event
 from vidgen.planning.settle import Subject
-from vidgen.prepare import Brief, counted, layered, modelled
+from vidgen.prepare import Brief, layered, modelled
+from vidgen.reading import cut
 from vidgen.shots import Hands, Shot, absent, at_work
 from vidgen.studio import asked
 
@@ -99,5 +100,4 @@ def _reading(job: Job, text: str) -> Job:
     if not text:
         raise ChecksFailed("the enhancer made nothing of the prompt", "say more in it, or drop --enhance")
     request = replace(job.request, prompt=text, negative="", enhance=False)
-    cut = counted(request, job.card, job.weights)
-    return replace(job, enhanced=text, adjustments=(*job.adjustments, *cut))
+    return replace(job, enhanced=text, adjustments=(*job.adjustments, *cut(request, job.card, job.weights)))
