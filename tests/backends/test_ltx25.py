@@ -129,14 +129,23 @@ def test_a_folder_of_these_weights_is_known_by_its_text_encoder(folder: Path) ->
     assert (known.wording, known.schedule.picture_crf, known.settings) == ("ltx-2.5", 18, {"cross_timestep": True})
 
 
-def test_a_clip_with_sound_from_the_command_line(vidgen: ANSWER, folder: Path, picture: Path) -> None:
-    shape = ("--model", str(folder), "--size", "64x64", "--frames", "9", "--seed", "3")
-    for words in (("t2v",), ("i2v", str(picture)), ("keyframe", "--at", f"0:{picture}", "--at", f"-1:{picture}")):
-        answer = vidgen(*words, "a fox", *shape, "-o", f"{words[0]}.mp4")
-        assert answer.code == 0, answer.err
-        found = look(Path(f"{words[0]}.mp4"))
-        assert (found.frames, found.width, found.height) == (9, 64, 64)
-        assert found.sound
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("t2v",),
+        pytest.param(("i2v", "first.png"), marks=pytest.mark.slow),
+        pytest.param(("keyframe", "--at", "0:first.png", "--at", "-1:first.png"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_clip_with_sound_from_the_command_line(
+    vidgen: ANSWER, folder: Path, picture: Path, words: tuple[str, ...]
+) -> None:
+    shape = ("--model", str(folder), "--size", "64x64", "--frames", "9", "--seed", "3", "-o", "x.mp4")
+    answer = vidgen(*words, "a fox", *shape)
+    assert answer.code == 0, answer.err
+    found = look(Path("x.mp4"))
+    assert (found.frames, found.width, found.height) == (9, 64, 64)
+    assert found.sound
 
 
 def test_it_tells_how_long_a_clip_is_to_be_as_diffusers_does(vidgen: ANSWER, folder: Path, tmp_path: Path) -> None:
@@ -182,6 +191,11 @@ def test_only_the_transformer_in_use_is_looked_for_and_fetched(folder: Path, tmp
     assert {name for name in fetched if name.startswith("transformer")} == {
         "transformer_full/config.json",
         "transformer_full/diffusion_pytorch_model.safetensors",
+    }
+    less = [File(name=name, size=1, etag="") for name in names if not name.startswith("duration_head/")]
+    assert fetched - {file.name for file in wanted(full, less)} == {
+        "duration_head/config.json",
+        "duration_head/diffusion_pytorch_model.safetensors",
     }
     bare = Path(shutil.copytree(folder, tmp_path / "bare"))
     shutil.rmtree(bare / "transformer_full")
