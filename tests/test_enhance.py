@@ -161,6 +161,20 @@ def test_a_folder_goes_on_though_its_enhancer_is_gone(tmp_path: Path, twin: Path
     assert told(Path("x.mkv"))["prompt"] == "a red circle"
 
 
+def test_latents_that_are_kept_are_decoded_with_both_prompts_in_the_record(
+    vidgen: ANSWER, tmp_path: Path, twin: Path, qwen: Path
+) -> None:
+    moved = Path(shutil.copytree(qwen, tmp_path / "moved"))
+    words = ("--model", str(twin), "--enhancer", str(moved), "--keep-latents", "-o", "x.mkv", *SHAPE)
+    assert vidgen("t2v", "a red circle", *words).code == 0
+    shutil.rmtree(moved)
+    answer = vidgen("decode", "x.mkv.latents", "-o", "again.mkv")
+    assert answer.code == 0, answer.err
+    for name in ("prompt", "enhanced", "enhancer"):
+        assert told(Path("again.mkv"))[name] == told(Path("x.mkv"))[name]
+    assert digest(Path("again.mkv")) == digest(Path("x.mkv"))
+
+
 def test_another_enhancer_makes_another_clip(tmp_path: Path, twin: Path, qwen: Path) -> None:
     other = chats.build(tmp_path / "other", seed=1)
     begun(twin, qwen)

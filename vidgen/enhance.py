@@ -1,4 +1,4 @@
-"""Prompts enhanced, before anything else is made of them: each once, told, kept with its clip."""
+"""Prompts enhanced before anything else is made of them: each once, told, kept with its clip; and how long that is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from vidgen import probe
-from vidgen.backends.port import Enhancing
+from vidgen.backends.port import Enhancing, Timing
 from vidgen.core.card import Phase
 from vidgen.core.enhancer import Enhancer
-from vidgen.core.errors import ChecksFailed
+from vidgen.core.errors import ChecksFailed, UsageRefused, WeightsRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job
 from vidgen.core.request import Keyframe, Mode
 from vidgen.core.result import Event
 from vidgen.planning.settle import Subject
-from vidgen.prepare import Brief, counted, layered, modelled
+from vidgen.prepare import Brief, layered, modelled
+from vidgen.reading import cut
 from vidgen.shots import Hands, Shot, absent, at_work
 from vidgen.studio import asked
+
+SHORTEST_S, LONGEST_S = 1.0, 20.0
+"""Between these Diffusers keeps a length that a model tells."""
 
 
 def enhance(prompt: str, *, picture: str | Path | None = None, machine: Machine | None = None, **typed: Any) -> Job:
@@ -40,6 +44,26 @@ def enhance(prompt: str, *, picture: str | Path | None = None, machine: Machine 
     with Hands(job) as hands:
         [text] = _texts(hands, enhancer, [job])
     return _reading(job, text)
+
+
+def duration(prompt: str, *, machine: Machine | None = None, **typed: Any) -> float:
+    """How long a clip of `prompt` would naturally be, in seconds. Refuses for a model that does not tell (exit 2)."""
+    brief = Brief(
+        subject=Subject(mode=Mode.T2V, prompt=prompt),
+        layers=layered({**typed, "enhance": False, "guidance_scale": 1.0, "seed": 0}),
+        machine=machine or probe.machine(),
+        fresh_seed=0,
+    )
+    [job] = modelled(brief)
+    if not (head := job.card.times):
+        raise UsageRefused(f"{job.card.name} does not tell how long a clip is to be", "say it: --seconds 5")
+    if job.weights.missing:
+        raise absent(job)
+    if not job.weights.sizes.get(head):
+        raise WeightsRefused(f"the weights of {job.card.name} here have no {head}", "say it yourself: --seconds 5")
+    with Hands(job) as hands:
+        told = cast(Timing, hands.at(Phase.ENCODE)).seconds(job)
+    return min(max(told, SHORTEST_S), LONGEST_S)
 
 
 def enhanced(hands: Hands, shots: Sequence[Shot], listener: Callable[[Event], None]) -> None:
@@ -76,5 +100,4 @@ def _reading(job: Job, text: str) -> Job:
     if not text:
         raise ChecksFailed("the enhancer made nothing of the prompt", "say more in it, or drop --enhance")
     request = replace(job.request, prompt=text, negative="", enhance=False)
-    cut = counted(request, job.card, job.weights)
-    return replace(job, enhanced=text, adjustments=(*job.adjustments, *cut))
+    return replace(job, enhanced=text, adjustments=(*job.adjustments, *cut(request, job.card, job.weights)))

@@ -32,6 +32,8 @@ def find(card: ModelCard) -> Weights:
     apart: dict[str, Path] = {}
     for component in card.components:
         place = _place(component, card, folder)
+        if component.optional and not (place and place.exists()):
+            continue
         if place is None:
             missing.append(component.name)
             continue
@@ -76,7 +78,7 @@ def unweighed(card: ModelCard, weights: Weights = NOTHING) -> list[str]:
     """The parts whose weights nobody has counted and that are not here to be weighed."""
     ends = tuple(end for ends in WEIGHTLESS for end in ends)
     parts = (part for part in card.components if not part.parameters and not part.kind.endswith(ends))
-    return [part.name for part in parts if not weights.sizes.get(part.name)]
+    return [part.name for part in parts if not part.optional and not weights.sizes.get(part.name)]
 
 
 def command(card: ModelCard, missing: Sequence[str] = ()) -> str:

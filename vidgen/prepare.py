@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, enhancers, history, hub, probe, tokens
+from vidgen import adapters, enhancers, history, hub, probe, reading
 from vidgen.catalog import cards, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
@@ -23,11 +23,6 @@ from vidgen.planning.drafts import Drawn
 from vidgen.planning.settle import BUILT_IN, Subject, settle
 from vidgen.studio import artefacts, asked, part
 from vidgen.studio.outputs import Place, places
-
-MOST_NAMED = 5
-"""Unknown words of a prompt that are named; the others are counted."""
-
-LONGEST_NAMED = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,8 +147,8 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     drawn = _drawn(brief, known)
     requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
-    notes = [*drawn.adjustments, *_looked_at(requests[0]), *counted(requests[0], card, weights)]
-    notes += [*_unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
+    notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], card, weights)]
+    notes += [*reading.unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
     plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
     enhancer = brief.enhancer or _enhancer(requests[0], card, plan, weights)
     for request in requests:
@@ -253,42 +248,6 @@ def _enhancer(request: Request, card: ModelCard, plan: Plan, weights: Weights) -
     if request.enhancer is None:
         return enhancers.own(card, weights)
     return enhancing.placed(enhancers.chat(request.enhancer), plan)
-
-
-def counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
-    """A sentence that shows what the model would not read; refused when the request is strict.
-
-    A prompt that is still to be enhanced is not what the model reads.
-    """
-    if weights.folder is None:
-        return
-    texts = {"prompt": "" if request.enhance else request.prompt, "negative prompt": request.negative}
-    for reader in card.components:
-        limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
-        for name, text in texts.items() if limit else ():
-            count = tokens.count(text, weights.of(reader.name), limit=limit, marks=reader.marks)
-            if count is None or not count.cut:
-                continue
-            who = card.name if reader.name == "tokenizer" else f"the {reader.name} of {card.name}"
-            said = f"the {name} has {count.tokens} tokens and {who} reads {limit}; cut off: {count.cut!r}"
-            if request.strict:
-                raise UsageRefused(said, f"shorten the {name}")
-            yield said
-
-
-def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
-    """A sentence that names the words of the prompt that mean nothing to a model that knows but few."""
-    if not card.knows or weights.folder is None:
-        return
-    strange = tokens.unknown(request.prompt, weights.of("tokenizer"))
-    if not strange:
-        return
-    named = ", ".join(f'"{word[:LONGEST_NAMED]}"' for word in strange[:MOST_NAMED])
-    more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
-    said = f"{card.name} does not know {named}{more}: it draws {card.knows}"
-    if request.strict:
-        raise UsageRefused(said, "for anything else choose a model: vidgen models")
-    yield f"{said}; for anything else: vidgen models"
 
 
 def placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from tests.backends import test_ltx2 as older
 from tests.backends.films import through_disk
 from tests.conftest import ANSWER
-
 from vidgen import hub
 from vidgen.backends import ltx2, wording
 from vidgen.backends.quiet import found, quickly
@@ -54,7 +54,8 @@ def card(folder: Path, name: str) -> ModelCard:
 
 
 def asked(folder: Path, name: str, mode: Mode = Mode.T2V, **words: Any) -> Job:
-    return older.asked(card(folder, name), mode, **words)
+    job = older.asked(card(folder, name), mode, **words)
+    return replace(job, weights=hub.find(job.card))
 
 
 @cache
@@ -130,14 +131,44 @@ def test_a_folder_of_these_weights_is_known_by_its_text_encoder(folder: Path) ->
     assert (known.wording, known.schedule.picture_crf, known.settings) == ("ltx-2.5", 18, {"cross_timestep": True})
 
 
-def test_a_clip_with_sound_from_the_command_line(vidgen: ANSWER, folder: Path, picture: Path) -> None:
-    shape = ("--model", str(folder), "--size", "64x64", "--frames", "9", "--seed", "3")
-    for words in (("t2v",), ("i2v", str(picture)), ("keyframe", "--at", f"0:{picture}", "--at", f"-1:{picture}")):
-        answer = vidgen(*words, "a fox", *shape, "-o", f"{words[0]}.mp4")
-        assert answer.code == 0, answer.err
-        found = look(Path(f"{words[0]}.mp4"))
-        assert (found.frames, found.width, found.height) == (9, 64, 64)
-        assert found.sound
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("t2v",),
+        pytest.param(("i2v", "first.png"), marks=pytest.mark.slow),
+        pytest.param(("keyframe", "--at", "0:first.png", "--at", "-1:first.png"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_clip_with_sound_from_the_command_line(
+    vidgen: ANSWER, folder: Path, picture: Path, words: tuple[str, ...]
+) -> None:
+    shape = ("--model", str(folder), "--size", "64x64", "--frames", "9", "--seed", "3", "-o", "x.mp4")
+    answer = vidgen(*words, "a fox", *shape)
+    assert answer.code == 0, answer.err
+    found = look(Path("x.mp4"))
+    assert (found.frames, found.width, found.height) == (9, 64, 64)
+    assert found.sound
+
+
+def test_it_tells_how_long_a_clip_is_to_be_as_diffusers_does(vidgen: ANSWER, folder: Path, tmp_path: Path) -> None:
+    answer = vidgen("duration", "a fox walks", "--model", str(folder))
+    assert answer.code == 0, answer.err
+    pipe = pipeline(folder, "LTX2Pipeline", Precision.FP32, False)
+    with torch.no_grad():
+        embeds, mask, _, _ = pipe.encode_prompt("a fox walks", do_classifier_free_guidance=False)
+        video, audio, _ = pipe.connectors(embeds, mask)
+        assert answer.out == f"{pipe.duration_head(video, audio).item():.2f}\n"
+    silent = Path(shutil.copytree(folder, tmp_path / "silent"))
+    shutil.rmtree(silent / "duration_head")
+    said = vidgen("duration", "a fox walks", "--model", str(silent))
+    assert (said.code, "have no duration_head" in said.err) == (4, True)
+    assert vidgen("t2v", "a fox", "--model", str(silent), "--size", "64x64", "--frames", "1", "--dry-run").code == 0
+
+
+def test_other_models_do_not_tell_how_long_a_clip_is_to_be(vidgen: ANSWER) -> None:
+    answer = vidgen("duration", "a fox walks", "--model", "ltx-2.3-dev")
+    assert (answer.code, "does not tell how long" in answer.err) == (2, True)
+    assert vidgen("duration", "a fox walks", "--model", "ltx-2.5-dev").code == 4
 
 
 def test_what_is_not_counted_is_said_until_it_is_here(vidgen: ANSWER, folder: Path) -> None:
@@ -162,17 +193,20 @@ def test_only_the_transformer_in_use_is_looked_for_and_fetched(folder: Path, tmp
         "transformer_full/config.json",
         "transformer_full/diffusion_pytorch_model.safetensors",
     }
+    less = [File(name=name, size=1, etag="") for name in names if not name.startswith("duration_head/")]
+    assert fetched - {file.name for file in wanted(full, less)} == {
+        "duration_head/config.json",
+        "duration_head/diffusion_pytorch_model.safetensors",
+    }
     bare = Path(shutil.copytree(folder, tmp_path / "bare"))
     shutil.rmtree(bare / "transformer_full")
     missing = hub.find(replace(full, folder=bare)).missing
-    assert missing == ("transformer_full/config.json", "transformer_full/*.safetensors")
+    assert missing == ("transformer/config.json", "transformer/*.safetensors")
     assert Phase.DENOISE in full.ways[Mode.T2V].phases
 
 
 def test_a_card_leads_to_no_folder_but_one_within_its_weights(tmp_path: Path) -> None:
     text = (cards.OWN / "ltx-2.5-dev.toml").read_text(encoding="utf-8")
-    (tmp_path / "x.toml").write_text(
-        text.replace('folder = "transformer_full"', 'folder = "../else"'), encoding="utf-8"
-    )
+    (tmp_path / "x.toml").write_text(text.replace('at = "transformer_full"', 'at = "../else"'), encoding="utf-8")
     with pytest.raises(UsageRefused, match=r"'\.\./else' is no sub-folder"):
         cards.read(tmp_path / "x.toml")

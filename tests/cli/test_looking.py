@@ -13,7 +13,9 @@ from tests.conftest import ANSWER
 from tests.left import draft, leave
 from tests.media.drawn import shape, write
 from tools.docs import examples
+from vidgen.backends.twin import build
 from vidgen.catalog import cards
+from vidgen.catalog.twins import twin
 
 PLANNED = ["plan", "t2v", "a boat", "--model", "ltx-video-2b"]
 
@@ -191,6 +193,10 @@ def test_every_example_in_the_help_runs(
     if command == "vidgen diff":
         for name in ("golden.mp4", "circle.mp4"):
             write(Path(name), shape())
+    if command == "vidgen duration":
+        Path("prompt.txt").write_text("a fox walks", encoding="utf-8")
+        says = twin("ltx2").index(cards.card("ltx-2.5-distilled"))
+        build(twin("ltx2"), Path("LTX-2.5-Diffusers"), pipeline="LTX2Pipeline", says=says)
     if command == "vidgen enhance":
         chats.build(Path("chat-model"))
     if command in {"vidgen resume", "vidgen decode"}:

@@ -27,6 +27,7 @@ KINDS: Mapping[str, Kind] = {
     "Gemma4UnifiedForConditionalGeneration": Kind(module="transformers", read=pipes.encoder, bare=pipes.bare_encoder),
     "GemmaTokenizer": Kind(module="transformers", read=pipes.tokenizer, card="tokenizer_config.json"),
     "GemmaTokenizerFast": Kind(module="transformers", read=pipes.tokenizer, card="tokenizer_config.json"),
+    "LTX2DurationHead": Kind(module=f"{PIPELINES}.duration_head", read=pipes.model),
     "LTX2LatentUpsamplerModel": Kind(module=f"{PIPELINES}.latent_upsampler", read=pipes.model),
     "LTX2TextConnectors": Kind(module=f"{PIPELINES}.connectors", read=pipes.model),
     "LTX2VideoTransformer3DModel": Kind(module="diffusers.models.transformers.transformer_ltx2", read=pipes.model),
@@ -99,6 +100,14 @@ class Ltx2:
     def enhance(self, jobs: Sequence[Job]) -> list[str]:
         """What the text encoder makes of each prompt, where the card says that it can."""
         return gemma.rewritten(self._pipe(jobs[0], Phase.ENCODE), jobs)
+
+    def seconds(self, job: Job) -> float:
+        """How long the shot would naturally be that the prompt describes, by what the connectors make of it."""
+        (connected,) = self.encode([job], lambda _: ())
+        head = self._parts.hold((job.card.times,))[job.card.times]
+        picture, sound = (connected[name][-1:].to(self._parts.device.value) for name in multimodal.CONNECTED[:2])
+        with torch.no_grad():
+            return float(head(picture, sound))
 
     def encode(self, jobs: Sequence[Job], look: Look) -> list[Tensors]:
         """What the connectors make of each prompt, after the negative one where guidance uses it.

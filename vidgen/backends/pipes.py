@@ -141,7 +141,7 @@ class Parts:
 
     def skeleton(self, name: str) -> Any:
         """The component called `name` without its weights: they take no memory and no time."""
-        kind, folder = self._kind(name), self._weights.of(name)
+        kind, folder = self._kind(name), self._place(name)
         known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         try:
             with quiet.hushed(), torch.device("meta"):
@@ -151,7 +151,7 @@ class Parts:
 
     def tensors(self, name: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """Those called `keys` of the component called `name`, on the CPU, without the rest of its weights."""
-        folder, found = self._weights.of(name), dict[str, torch.Tensor]()
+        folder, found = self._place(name), dict[str, torch.Tensor]()
         try:
             for file in sorted(folder.glob("*.safetensors")):
                 with safe_open(file, framework="pt") as weights:
@@ -170,7 +170,7 @@ class Parts:
         self._drop(list(self._held))
 
     def _place(self, name: str) -> Path:
-        return self._folder / self._card.component(name).place
+        return self._weights.of(name)
 
     def _kind(self, name: str) -> Kind:
         wanted = self._card.component(name).kind
@@ -187,14 +187,14 @@ class Parts:
             part = self._read(name)
         else:
             part = quantize.quantized(
-                self._weights.of(name), precision, lambda: self._read(name), lambda: self.skeleton(name)
+                self._place(name), precision, lambda: self._read(name), lambda: self.skeleton(name)
             )
         if isinstance(part, torch.nn.Module):
             return part.requires_grad_(False).eval().to(self.device.value)
         return part
 
     def _read(self, name: str) -> Any:
-        kind, folder, wanted = self._kind(name), self._weights.of(name), self._card.component(name).kind
+        kind, folder, wanted = self._kind(name), self._place(name), self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
         _same_class(name, folder / kind.card, wanted)
         try:

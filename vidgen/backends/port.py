@@ -77,6 +77,13 @@ class Enhancing(Backend, Protocol):
         """What is to be read in place of the prompt of each job."""
 
 
+class Timing(Backend, Protocol):
+    """A family that tells how long a clip is to be, where the card says with what."""
+
+    def seconds(self, job: Job) -> float:
+        """How long the clip of the job's prompt would naturally be, in seconds."""
+
+
 def exhausted(error: BaseException) -> bool:
     """Whether an exception of a library means that memory ran out, on the card or beside it."""
     kinds = {kind.__name__ for kind in type(error).__mro__}

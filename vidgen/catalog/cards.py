@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from vidgen.catalog.tables import Table, load
 from vidgen.core.card import NAMED, SOURCED, Component, Cost, Grid, Guidance, ModelCard, Phase, Refine, Schedule, Way
@@ -120,14 +121,22 @@ def read(path: Path) -> ModelCard:
         longest=table.take("longest", int, 0),
         largest=_largest(table),
         good_at=table.texts("good_at"),
-        enhances=table.take("enhances", bool, False),
-        wording=table.take("wording", str, ""),
+        **_of_prompts(table),
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )
     weights.finish()
     table.finish()
     return result
+
+
+def _of_prompts(table: Table) -> dict[str, Any]:
+    """What a model does with a prompt beside drawing it."""
+    return {
+        "enhances": table.take("enhances", bool, False),
+        "wording": table.take("wording", str, ""),
+        "times": table.take("times", str, ""),
+    }
 
 
 def _family(table: Table) -> str:
@@ -180,6 +189,7 @@ def _component(name: str, table: Table) -> Component:
         at=at,
         file=file,
         wide=table.take("wide", bool, False),
+        optional=table.take("optional", bool, False),
     )
     table.finish()
     return component

@@ -1,4 +1,4 @@
-"""enhance: a prompt rewritten as a model wants it, and nothing made of it."""
+"""enhance and duration: what a model would make of a prompt, and how long; no clip."""
 
 from typing import Annotated, Any
 
@@ -44,3 +44,17 @@ def enhance(
     for sentence in (*job.notes, *job.adjustments):
         screen.say(f"vidgen: {sentence}")
     screen.result(job.enhanced)
+
+
+@enhancing.command(
+    epilog=example(
+        'vidgen duration "a fox walks into a clearing and looks around" --model ./LTX-2.5-Diffusers',
+        "vidgen duration --prompt-file prompt.txt --model ./LTX-2.5-Diffusers",
+    )
+)
+def duration(prompt: Prompt = "", model: Model = None, prompt_file: PromptFile = None) -> None:
+    """How many seconds a clip of a prompt would naturally last, as LTX-2.5 tells: give them with --seconds."""
+    from vidgen.enhance import duration
+
+    typed: dict[str, Any] = {} if model is None else {"model": model}
+    screen.result(f"{duration(text_of(prompt, prompt_file), **typed):.2f}")

@@ -58,6 +58,7 @@ class Component:
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
     that is not the model's own; `at`: its sub-folder, where that is not called as it is (`.`: it is at the top).
     `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
+    `optional`: clips are made without it too.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Component:
     at: str = ""
     file: str = ""
     wide: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,11 +171,11 @@ class ModelCard:
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
     `good_at` are words for what it is praised for. `sources` say where its values are from, by the keys of `SOURCED`.
-    `enhances`: its own parts can rewrite a prompt;
-    `wording` is how its makers want prompts written, a name of the table in `backends/wording.py`, empty for ours.
-    `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say. `refine` is
-    the second stage of a model that draws in two; its grid is then that of the second, and its schedule that of the
-    first.
+    `enhances`: its own parts can rewrite a prompt; `wording` is how its makers want prompts written, a name of the
+    table in `backends/wording.py`, empty for ours. `times` is the component that tells from a prompt how long its clip
+    is to be. `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say.
+    `refine` is the second stage of a model that draws in two; its grid is then that of the second, and its schedule
+    that of the first.
     """
 
     name: str
@@ -203,6 +205,7 @@ class ModelCard:
     good_at: tuple[str, ...] = ()
     enhances: bool = False
     wording: str = ""
+    times: str = ""
     serves: tuple[str, ...] = ()
     index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]

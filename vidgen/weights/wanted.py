@@ -74,6 +74,8 @@ def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
         return
     folder = _folder(component)
     inside = [name for name in found if re.fullmatch(rf"{re.escape(folder)}[^/]+", name)]
+    if component.optional and not inside:
+        return
     if component.kind.endswith(WEIGHTLESS):
         yield from (name for name in inside if name.endswith(TEXTS))
         if not any(name.endswith(TEXTS) for name in inside):
