@@ -49,6 +49,45 @@ def pipeline(seed: int = 0, *, mib: float = 0.25) -> dict[str, bytes]:
     }
 
 
+HUNYUAN, FRAMEPACK, FLUX = (
+    "hunyuanvideo-community/HunyuanVideo",
+    "lllyasviel/FramePackI2V_HY",
+    "lllyasviel/flux_redux_bfl",
+)
+
+
+def scattered(*, mib: float = 0.25) -> dict[str, dict[str, bytes]]:
+    """The three repositories that FramePack is in, of about `mib` MiB together, with what it does not need of them."""
+    part = int(mib * 2**20 / 8)
+    own = {
+        "model_index.json": b'{"_class_name": "HunyuanVideoPipeline"}',
+        "transformer/config.json": b"{}",
+        "transformer/diffusion_pytorch_model.safetensors": b"never fetched",
+        "vae/config.json": b'{"v": 1}',
+        "vae/diffusion_pytorch_model.safetensors": tensors(31, part),
+        "text_encoder/config.json": b'{"l": 1}',
+        "text_encoder/model.safetensors": tensors(30, part),
+        "text_encoder_2/config.json": b'{"l": 2}',
+        "text_encoder_2/model.safetensors": tensors(34, part),
+        "tokenizer/tokenizer.json": b'{"t": 1}',
+        "tokenizer_2/vocab.json": b'{"t": 2}',
+        "scheduler/scheduler_config.json": b'{"s": 1}',
+    }
+    top = {
+        "README.md": b"never fetched",
+        "config.json": b'{"f": 1}',
+        "diffusion_pytorch_model.safetensors": tensors(32, 4 * part),
+    }
+    sight = {
+        "flux1-redux-dev.safetensors": b"never fetched",
+        "feature_extractor/preprocessor_config.json": b'{"p": 1}',
+        "image_encoder/config.json": b'{"i": 1}',
+        "image_encoder/model.safetensors": tensors(33, part),
+        "image_embedder/config.json": b"{}",
+    }
+    return {HUNYUAN: own, FRAMEPACK: top, FLUX: sight}
+
+
 def etag(name: str, data: bytes) -> str:
     """The hash that the hub knows a file by."""
     if name.endswith(LARGE):

@@ -106,7 +106,7 @@ def _held(card: ModelCard, weights: Weights) -> dict[str, tuple[int, int]]:
     """The layers of the model's transformers with inputs and outputs (0: neither), by the headers of its files."""
     if weights.folder is None:
         return {}
-    folders = [weights.folder / part.name for part in card.components if part.name.startswith("transformer")]
+    folders = [weights.of(part.name) for part in card.components if part.name.startswith("transformer")]
     found: dict[str, tuple[int, int]] = {}
     for file in (file for folder in folders for file in folder.glob("*.safetensors")):
         try:

@@ -219,7 +219,4 @@ def _absent(job: Job) -> WeightsRefused:
     names = ", ".join(job.weights.missing[:3]) + (" ..." if len(job.weights.missing) > 3 else "")
     if fetch := command(job.card, job.weights.missing):
         return WeightsRefused(f"{job.card.name} is not on this machine ({names})", f"fetch it: {fetch}")
-    if sources := ", ".join(sorted({part.source for part in job.card.components if part.source})):
-        said = f"{job.card.name} is in several repositories ({sources}), which vidgen does not fetch together"
-        return WeightsRefused(said, "put each component into a sub-folder of its name, and give --model ./that-folder")
     return WeightsRefused(f"{job.weights.folder} is not complete ({names})", "fetch those files again")

@@ -23,20 +23,38 @@ WEIGHTLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 
 def find(card: ModelCard) -> Weights:
     """The files of `card` that are on this machine, and the names of those that are not."""
-    folder = card.folder or cached(card.repository, card.revision)
-    if folder is None:
-        return Weights(folder=None, missing=tuple(component.name for component in card.components), sizes={})
+    folder = home(card)
     missing: list[str] = []
     sizes: dict[str, int] = {}
+    apart: dict[str, Path] = {}
     for component in card.components:
-        missing.extend(_missing(component, folder))
-        missing.extend(_damaged(component, folder))
-        sizes[component.name] = sum(path.stat().st_size for path in _held(component, folder))
-    return Weights(folder=folder, missing=tuple(missing), sizes=sizes)
+        place = _place(component, card, folder)
+        if place is None:
+            missing.append(component.name)
+            continue
+        if component.file or (component.source and card.folder is None):
+            apart[component.name] = place
+        missing.extend(_missing(component, place))
+        missing.extend(_damaged(component, place))
+        sizes[component.name] = sum(path.stat().st_size for path in _held(component, place))
+    return Weights(folder=folder, missing=tuple(missing), sizes=sizes, apart=apart)
+
+
+def home(card: ModelCard) -> Path | None:
+    """The folder of `card`, or the snapshot of its repository; an index is in it unless all parts are others'."""
+    if card.folder is None and all(component.source for component in card.components):
+        return snapshot(card.repository, card.revision)
+    return card.folder or cached(card.repository, card.revision)
 
 
 def cached(repository: str, revision: str) -> Path | None:
-    """The snapshot of `repository` in the Hugging Face cache; None when there is none.
+    """The snapshot of a pipeline's `repository` in the Hugging Face cache; None when there is none."""
+    found = snapshot(repository, revision)
+    return found if found and (found / "model_index.json").is_file() else None
+
+
+def snapshot(repository: str, revision: str) -> Path | None:
+    """The snapshot of any `repository` in the Hugging Face cache; None when there is none.
 
     The layout of the cache is documented and read here directly: the library's own look-up costs a fifth of a second.
     """
@@ -47,8 +65,8 @@ def cached(repository: str, revision: str) -> Path | None:
         commit = (place / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
     except OSError:
         commit = revision
-    snapshot = place / "snapshots" / commit
-    return snapshot if repository and commit and (snapshot / "model_index.json").is_file() else None
+    found = place / "snapshots" / commit
+    return found if repository and commit and found.is_dir() else None
 
 
 def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
@@ -59,11 +77,23 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
     return f"vidgen download {'--repair ' if damaged else ''}{card.name}"
 
 
-def _missing(component: Component, folder: Path) -> Iterator[str]:
+def _place(component: Component, card: ModelCard, folder: Path | None) -> Path | None:
+    """Where a component lies: in the repository that it is taken from, or in a folder that holds all of the model."""
+    if component.source and card.folder is None:
+        apart = snapshot(component.source, "")
+        return apart / (component.at or _inside(component)) if apart else None
+    return folder / _inside(component) if folder else None
+
+
+def _inside(component: Component) -> str:
+    """Where a component lies in a folder of the whole model."""
+    return "." if component.file else component.name
+
+
+def _missing(component: Component, place: Path) -> Iterator[str]:
     if component.file:
-        yield from [component.file] if not _held(component, folder) else ()
+        yield from [] if _held(component, place) else [f"{component.name}/{component.file}"]
         return
-    place = folder / component.name
     for ends, names in WEIGHTLESS.items():
         if component.kind.endswith(ends):
             if not any((place / name).is_file() for name in names):
@@ -83,18 +113,15 @@ def _missing_shards(component: Component, place: Path) -> Iterator[str]:
         yield f"{component.name}/*.safetensors"
 
 
-def _damaged(component: Component, folder: Path) -> Iterator[str]:
-    for path in _held(component, folder):
+def _damaged(component: Component, place: Path) -> Iterator[str]:
+    for path in _held(component, place):
         if not _whole(path):
-            yield f"{path.relative_to(folder)} (damaged)"
+            yield f"{component.name}/{path.name} (damaged)"
 
 
-def _held(component: Component, folder: Path) -> list[Path]:
-    """The weights of a component, of all that are in `folder`."""
-    if not component.file:
-        return _tensors(folder / component.name)
-    file = folder / component.file
-    return [file] if file.is_file() else []
+def _held(component: Component, place: Path) -> list[Path]:
+    """The weights of a component, of all that are in the folder that it is in."""
+    return [path for path in _tensors(place) if component.file in ("", path.name)]
 
 
 def _whole(path: Path) -> bool:

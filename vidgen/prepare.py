@@ -184,7 +184,12 @@ def noted(job: Job, folder: Path) -> Job:
     if not standing:
         return job
     note = f"going on with seed {job.request.seed} from {standing}"
-    left = asked.read(folder)
+    try:
+        left = asked.read(folder)
+    except InputRefused:
+        if folder.exists():
+            raise
+        return job  # whoever was at work there has finished just now
     job = replace(job, notes=(*job.notes, note), detours=left.detours)
     here = left.machine == job.plan.machine.name and job.request.precision in ("auto", left.rung.precision)
     return detours.moved(job, left.rung) if left.detours and here and job.fallback else job
@@ -236,7 +241,7 @@ def _counted(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
     for reader in card.components:
         limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
         for name, text in (("prompt", request.prompt), ("negative prompt", request.negative)) if limit else ():
-            counted = tokens.count(text, weights.folder / reader.name, limit=limit, marks=reader.marks)
+            counted = tokens.count(text, weights.of(reader.name), limit=limit, marks=reader.marks)
             if counted is None or not counted.cut:
                 continue
             who = card.name if reader.name == "tokenizer" else f"the {reader.name} of {card.name}"
@@ -250,7 +255,7 @@ def _unknown(request: Request, card: ModelCard, weights: Weights) -> Iterator[st
     """A sentence that names the words of the prompt that mean nothing to a model that knows but few."""
     if not card.knows or weights.folder is None:
         return
-    strange = tokens.unknown(request.prompt, weights.folder / "tokenizer")
+    strange = tokens.unknown(request.prompt, weights.of("tokenizer"))
     if not strange:
         return
     named = ", ".join(f'"{word[:LONGEST_NAMED]}"' for word in strange[:MOST_NAMED])

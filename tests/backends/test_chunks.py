@@ -41,10 +41,11 @@ def test_chunks_draw_what_the_whole_draws(vae: torch.nn.Module, count: int) -> N
     assert torch.equal(decoded(vae, latents, 0), whole), "nothing of it stays"
 
 
-def test_the_length_of_a_chunk_changes_no_bit(vae: torch.nn.Module) -> None:
+def test_the_length_of_a_chunk_changes_no_more_than_roundings(vae: torch.nn.Module) -> None:
+    """Not even those on many processors; some libraries take another kernel for another shape."""
     latents = torch.randn(1, 4, 7, 2, 3, generator=torch.Generator().manual_seed(1))
     clips = [decoded(vae, latents, frames) for frames in (1, 2, 3, 7)]
-    assert all(torch.equal(clip, clips[0]) for clip in clips)
+    assert max((clip - clips[0]).abs().max() for clip in clips) < 1e-5
 
 
 def test_a_frame_knows_nothing_of_what_another_clip_left(vae: torch.nn.Module) -> None:

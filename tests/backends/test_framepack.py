@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -19,6 +20,8 @@ from tests import twins
 from tests.backends import films
 from tests.catalog.test_parameters import counted
 from tests.conftest import ANSWER
+from tests.loopback import COMMIT, Hub
+from tests.repository import FLUX, FRAMEPACK, HUNYUAN
 from vidgen.backends import framepack
 from vidgen.backends.port import State, Tensors
 from vidgen.backends.quiet import found, quickly
@@ -306,11 +309,43 @@ def test_the_command_serves_f1_where_the_index_names_it(vidgen: ANSWER, here: Pa
     assert digest(Path("f1.mp4")) != digest(Path("back.mp4"))
 
 
-def test_the_command_says_where_weights_are_that_it_does_not_fetch(vidgen: ANSWER, picture: Path) -> None:
-    answer = vidgen("i2v", str(picture), "a red circle", "--model", "framepack", "--size", "64x64", "--frames", "37")
-    assert answer.code == 4
-    assert "lllyasviel/FramePackI2V_HY, lllyasviel/flux_redux_bfl" in answer.err
-    assert "put each component into a sub-folder of its name" in answer.err
+@pytest.fixture
+def scattered(hub: Hub, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A hub with the twin in three repositories, and a card of it that counts what is on the disk."""
+    for repository in (HUNYUAN, FRAMEPACK, FLUX):
+        hub.files[repository] = {}
+    homes = {"transformer": (FRAMEPACK, ""), "image_encoder": (FLUX, "image_encoder/")}
+    homes["feature_extractor"] = (FLUX, "feature_extractor/")
+    for path in (path for path in tiny.rglob("*") if path.is_file()):
+        part, name = path.relative_to(tiny).parent.as_posix(), path.name
+        repository, inside = homes.get(part, (HUNYUAN, "" if part == "." else f"{part}/"))
+        hub.files[repository][f"{inside}{name}"] = path.read_bytes()
+    Path("cards").mkdir()
+    counted_none = re.sub(r"parameters = .*\n", "", (cards.OWN / "framepack.toml").read_text(encoding="utf-8"))
+    Path("cards/framepack.toml").write_text(counted_none, encoding="utf-8")
+    monkeypatch.setenv("VIDGEN_FAMILIES", str(Path("cards").resolve()))
+    cards.cards.cache_clear()
+    return hub
+
+
+@pytest.mark.usefixtures("scattered")
+def test_three_repositories_are_fetched_and_draw_what_one_folder_draws(vidgen: ANSWER, here: Path) -> None:
+    words = ("i2v", str(here), "a red circle", *LINE[2:], "--frames", "37")
+    answer = vidgen(*words, "--model", "framepack", "--download", "-o", "three.mp4")
+    assert (answer.code, answer.out) == (0, "three.mp4\n"), answer.err
+    assert vidgen(*words, "--model", "./tiny", "-o", "one.mp4").code == 0
+    assert digest(Path("three.mp4")) == digest(Path("one.mp4"))
+    said = json.loads(Path("three.mp4.json").read_text())["model"]
+    assert said["revision"] == COMMIT
+    assert said["parts"]["transformer"] == {"repository": FRAMEPACK, "revision": COMMIT}
+
+
+def test_a_minute_is_planned_in_the_memory_of_a_few_seconds(vidgen: ANSWER, picture: Path) -> None:
+    words = ("plan", "i2v", str(picture), "she dances", "--model", "framepack", "--vram", "24", "--json")
+    short, long = (json.loads(vidgen(*words, "--seconds", seconds).out) for seconds in ("5", "60"))
+    assert (short["canvas"]["frames"], long["canvas"]["frames"]) == (181, 1801)
+    assert short["phases"] == long["phases"]
+    assert cards.card("framepack").longest == 1800
 
 
 @pytest.mark.slow

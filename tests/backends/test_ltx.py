@@ -235,3 +235,10 @@ def test_a_scheduler_that_shifts_by_length_is_refused_for_conditions(tmp_path: P
     films.split(twins.job(twins.card(folder)))
     with pytest.raises(WeightsRefused, match="shifts by length"):
         films.split(twins.job(twins.card(folder), Mode.KEYFRAME), [twins.picture(64, 32)])
+
+
+def test_a_distilled_model_that_is_forced_into_other_steps_is_spaced_by_its_pipeline(timed: Path) -> None:
+    fixed = twins.card(timed, pipelines=EVERY, timesteps=(1000.0, 900.0, 725.0, 0.03), **DECODE)
+    free = twins.card(timed, pipelines=EVERY, **DECODE)
+    forced = films.split(twins.job(fixed, steps=2, force=True))
+    np.testing.assert_array_equal(forced, films.whole(twins.job(free, steps=2)))

@@ -654,6 +654,13 @@ def test_distilled_weights_are_not_drawn_with_the_settings_of_full_ones(folder: 
     same(asked(card(distilled, "ltx-2-19b-distilled")))
 
 
+def test_distilled_weights_that_are_forced_into_other_steps_are_spaced_by_their_scheduler(folder: Path) -> None:
+    forced = asked(card(folder, "ltx-2-19b-distilled"), steps=3, force=True)
+    free = replace(forced.card, schedule=replace(forced.card.schedule, timesteps=()))
+    for mine, other in zip(split(forced, ()), whole(replace(forced, card=free), ()), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
 def test_one_step_is_refused_where_the_schedule_would_be_no_numbers(folder: Path) -> None:
     with pytest.raises(UsageRefused, match="in one step"):
         latents_of(asked(card(folder), steps=1), ())

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,39 @@ def test_a_second_stage_by_a_component_that_the_card_does_not_have_is_refused(na
     says(refused, 2, "sketch.toml [refine]: no component is called 'larger'")
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_card_says_where_its_values_are_from(path: Path) -> None:
+    card = cards.card(path.stem)
+    wanted = {"parameters", "schedule", "clip"}
+    wanted |= {"negative"} if card.defaults["negative"] else set()
+    wanted |= {"limits"} if card.longest or any(card.largest) else set()
+    wanted |= {name for name in ("good_at", "licence") if getattr(card, name)}
+    assert set(card.sources) == wanted
+    assert path.stem == cards.BUILT_IN or all(place.startswith("https://") for place in card.sources.values())
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_cards_own_clip_is_within_what_it_says_is_most(path: Path) -> None:
+    card = cards.card(path.stem)
+    (request,), _ = settle({}, card, Subject(mode=Mode.T2V, prompt="x"), fresh_seed=1)
+    assert request.frames <= (card.longest or request.frames)
+    assert not any(card.largest) or request.width * request.height <= card.largest[0] * card.largest[1]
+
+
+def test_a_part_of_another_repository_is_a_share_of_its_own() -> None:
+    card = cards.card("framepack")
+    assert card.repositories == (
+        "hunyuanvideo-community/HunyuanVideo",
+        "lllyasviel/FramePackI2V_HY",
+        "lllyasviel/flux_redux_bfl",
+    )
+    shares = [card.share(repository) for repository in card.repositories]
+    assert [part.name for part in shares[1].components] == ["transformer"]
+    assert sorted(part.name for share in shares for part in share.components) == sorted(p.name for p in card.components)
+    pinned = replace(card, revision="a" * 40)
+    assert [pinned.share(repository).revision for repository in card.repositories] == ["a" * 40, "", ""]
+
+
 def test_settings_of_a_family_are_kept_as_they_are() -> None:
     assert cards.read(written(TEXT + "[settings]\nshift = 7\n")).settings == {"shift": 7}
 
@@ -160,6 +194,8 @@ def test_settings_of_a_family_are_kept_as_they_are() -> None:
     ("old", "new", "said"),
     [
         ('title = "Sketch"', "", ("sketch.toml: title is missing", "give title a value of type str")),
+        ("parameters = 5", 'at = "../else"', ("at = '../else' is no sub-folder", "name one, or . for the top")),
+        ("[weights]", "[sources]\nspeed = 'x'\n\n[weights]", ("[sources]: unknown key 'speed'", "remove it")),
         ("rank = 7", 'rank = "7"', ("sketch.toml: rank = '7'", "type int")),
         ("tokens = 128", "tokens = 1.5", ("sketch.toml: tokens = 1.5", "type int")),
         ("negative = true", "negative = 1", ("sketch.toml: negative = 1", "type bool")),

@@ -19,8 +19,52 @@ PLANNED = ["plan", "t2v", "a boat", "--model", "ltx-video-2b"]
 
 def test_models_are_listed_best_first_with_what_is_here(vidgen: ANSWER) -> None:
     lines = vidgen("models").out.splitlines()
-    assert lines[1].startswith(next(iter(cards.cards())))
-    assert re.match(r"pocket +here", lines[-1])
+    rows = lines[1 : lines.index("")]
+    assert [row[3:].split()[0] for row in rows[::2]] == list(cards.cards())
+    assert [row[3:].split()[0] for row in rows[::2] if row.startswith("*")] == ["pocket"]
+
+
+def test_the_list_is_a_guide_of_a_hundred_columns(vidgen: ANSWER) -> None:
+    lines = vidgen("models").out.splitlines()
+    number = next(number for number, line in enumerate(lines) if " ltx-2.3-distilled " in line)
+    assert re.search(r"t2v i2v keyframe +10 s +3840x2160 +\d+ GB +65.7 GiB$", lines[number])
+    assert lines[number + 1].strip() == "with sound; good at 4k, fast iteration; LTX-2.x Community License"
+    assert max(map(len, lines)) <= 100
+    assert any(re.search(r"mochi-1 .* >\d+ GB ", line) for line in lines)
+
+
+def test_all_of_one_model_is_shown_with_its_files_and_where_each_value_is_from(vidgen: ANSWER) -> None:
+    lines = vidgen("models", "show", "framepack").out.splitlines()
+    shown = {line.split("  ")[0]: line for line in lines}
+    assert shown["longest seconds"].split() == ["longest", "seconds", "60.0"]
+    files, sources = lines.index("files of hunyuanvideo-community/HunyuanVideo"), lines.index("sources")
+    assert re.match(r"  transformer +\{config.json.* of lllyasviel/FramePackI2V_HY$", lines[files + 1])
+    assert re.match(r"  steps, guidance, settings +https://huggingface.co/docs/", lines[sources + 2])
+    facts = json.loads(vidgen("models", "show", "framepack", "--json").out)
+    assert facts["sources"]["limits"] == "https://github.com/lllyasviel/FramePack#requirements"
+    assert {part["source"] for part in facts["layout"]} == {
+        "",
+        "lllyasviel/FramePackI2V_HY",
+        "lllyasviel/flux_redux_bfl",
+    }
+    assert (facts["smallest_card_gb"], facts["measured"]) != (0, False)
+
+
+@pytest.mark.parametrize(
+    ("want", "mode", "first"),
+    [
+        ("people", "t2v", "hunyuan-video"),
+        ("people", "i2v", "hunyuan-video-i2v"),
+        ("4k", "t2v", "ltx-2"),
+        ("sound", "i2v", "ltx-2"),
+        ("fast", "t2v", "ltx-video"),
+    ],
+)
+def test_what_is_wanted_finds_what_its_makers_say_of_it(want: str, mode: str, first: str, vidgen: ANSWER) -> None:
+    said = vidgen("models", "recommend", "--want", want, "--mode", mode, "--vram", "80", "--json")
+    names = [one["name"] for one in json.loads(said.out)["recommended"]]
+    assert names[0].startswith(first)
+    assert want in ("fast", "people") or all(name.startswith("ltx-2") for name in names)
 
 
 def test_a_model_is_shown_by_its_alias(vidgen: ANSWER) -> None:

@@ -161,3 +161,15 @@ def test_a_prompt_may_be_its_own_negative(vidgen: ANSWER) -> None:
     words = ("--model", "pocket", "--steps", "2", "--frames", "9", "--seed", "1", "-o", "x.mp4")
     assert vidgen("t2v", "a red circle", "--negative", "a red circle", *words).code == 0
     assert inspect(Path("x.mp4")).frames == 9
+
+
+def test_what_a_model_was_not_made_for_is_refused_unless_it_is_forced_which_is_recorded(vidgen: ANSWER) -> None:
+    words = ("--size", "32x32", "--frames", "5", "--steps", "2", "--guidance-scale", "1", "--seed", "1", "-o", "x.mkv")
+    refused = vidgen("t2v", "a red circle", *words, "--codec", "ffv1")
+    assert (refused.code, "pocket is not distilled" in refused.err, "or add --force" in refused.err) == (2, True, True)
+    assert vidgen("t2v", "a red circle", *words, "--codec", "ffv1", "--force").code == 0
+    kept = json.loads(vidgen("show", "x.mkv", "--json").out)
+    assert kept["adjustments"][-1].startswith("forced: pocket is not distilled: 2 steps at guidance scale 1")
+    again = shlex.split(vidgen("show", "x.mkv", "--command").out)
+    assert vidgen(*again[1:-2], "-o", "again.mkv", *again[-2:]).code == 0
+    assert digest(Path("again.mkv")) == digest(Path("x.mkv"))

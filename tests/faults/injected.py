@@ -156,7 +156,7 @@ def _watch_disk(passed: Passed, place: Path) -> None:
         passed("open", file)
         if not set(mode) & set("wxa+"):
             return plain(file, mode, buffering, *words, **named)
-        raw = Raw(file, mode.replace("t", ""))
+        raw = Raw(file, mode.replace("t", ""), opener=named.pop("opener", None))
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, *words, **named)
 

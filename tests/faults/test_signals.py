@@ -84,10 +84,10 @@ def test_killed_again_and_again(card: Scorecard, places: PLACES) -> None:
         with card.round(AGAIN) as trial:
             place = places(every=9)
             for _ in range(3):
-                running = place.begin()
+                stood, running = place.output.exists(), place.begin()
                 running.signal(signal.SIGKILL, chance.uniform(0, 0.5))
                 ended = place.seen(running.wait())
-                place.unharmed(trial, ended, [-signal.SIGKILL, 6 if place.output.exists() else 0])
+                place.unharmed(trial, ended, [-signal.SIGKILL, 6 if stood else 0])
             place.again(trial)
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from tests.values import CARD, DISTILLED, request, says
+from vidgen.catalog.cards import cards
+from vidgen.catalog.presets import presets
 from vidgen.core.card import Grid, Guidance, ModelCard, Schedule
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Keyframe, Lora, Mode
 from vidgen.planning.check import check, draw
+from vidgen.planning.settle import Subject, settle
 
 GRIDS = [Grid(size=size, frames=frames) for size in (8, 16, 32, 64) for frames in (1, 4, 8)]
 EMBEDDED = replace(CARD, schedule=Schedule(guidance=Guidance.EMBEDDED))
@@ -66,6 +69,51 @@ def test_a_model_of_embedded_guidance_reads_a_negative_prompt_by_true_cfg() -> N
     assert check(request(negative="blur", guidance_scale=1.0, true_cfg_scale=4.0), EMBEDDED)[1] == ()
 
 
+FORCED: list[tuple[ModelCard, dict[str, Any], str]] = [
+    (DISTILLED, {"steps": 20, "guidance_scale": 1.0}, "forced: quick is distilled to 4 steps; 20 would not sample it"),
+    (EITHER, {"steps": 20, "guidance_scale": 1.0}, "forced: sketch is distilled to 8 or 12 steps; 20 would not"),
+    (DISTILLED, {"steps": 4, "guidance_scale": 3.0}, "forced: quick is distilled: its guidance scale is 1, not 3"),
+    (CARD, {"steps": 6, "guidance_scale": 1.0}, "forced: sketch is not distilled: 6 steps at guidance scale 1"),
+]
+
+
+@pytest.mark.parametrize(("card", "changed", "said"), FORCED)
+def test_settings_of_another_kind_of_model_can_be_forced_and_that_is_recorded(
+    card: ModelCard, changed: dict[str, Any], said: str
+) -> None:
+    (found,) = check(request(**changed, force=True), card)[1]
+    assert found.startswith(said)
+    with pytest.raises(UsageRefused, match="strict allows no --force"):
+        check(request(**changed, force=True, strict=True), card)
+
+
+def test_what_needs_no_force_is_not_changed_by_it() -> None:
+    assert check(request(force=True, strict=True), CARD) == check(request(), CARD)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"steps": 7, "guidance_scale": 1.0},
+        {"steps": 1},
+        {"steps": 4, "guidance_scale": 1.0, "loras": (Lora(path=Path("distilling.safetensors")),)},
+    ],
+)
+def test_few_steps_a_guided_look_and_a_distilling_lora_are_nobodys_mistake(changed: dict[str, Any]) -> None:
+    assert check(request(**changed), CARD)[1] == ()
+
+
+def test_no_preset_asks_any_model_for_another_kinds_settings() -> None:
+    for preset in presets().values():
+        for card in cards().values():
+            for mode in card.ways:
+                layers = {"preset": preset.values}
+                (asked,), _ = settle(layers, card, Subject(mode=mode, prompt="x"), fresh_seed=0)
+                pictures: dict[str, Any] = {"frames": 9, "keyframes": (key(),)} if mode is Mode.I2V else {}
+                if mode is not Mode.KEYFRAME:
+                    check(replace(asked, **pictures), card)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -98,6 +146,7 @@ def test_what_a_model_can_do_is_let_through(changed: dict[str, Any]) -> None:
         (DISTILLED, {"steps": 20, "guidance_scale": 1.0}, "distilled to 4 steps; 20 would", "drop --steps"),
         (EITHER, {"steps": 20, "guidance_scale": 1.0}, "distilled to 8 or 12 steps; 20 would", "use --steps 8 or 12"),
         (DISTILLED, {"steps": 4, "guidance_scale": 3.0}, "guidance scale is 1, not 3", "drop --guidance-scale"),
+        (CARD, {"steps": 6, "guidance_scale": 1.0}, "6 steps at guidance scale 1 are too few", "or add --force"),
         (CARD, {"mode": Mode.I2V}, "i2v needs a picture", "--at 0:first.png"),
         (CARD, {"mode": Mode.KEYFRAME}, "keyframe needs a picture", "--at 0:first.png"),
         (CARD, {"mode": Mode.I2V, "keyframes": (key(0), key(1))}, "takes 1 pictures, not 2", "leave some out"),

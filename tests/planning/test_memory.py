@@ -179,7 +179,7 @@ def test_two_stages_need_what_the_larger_of_them_needs_and_a_draft_what_the_firs
     card = cards.card(name)
     (wanted,), _ = settle({}, card, Subject(mode=Mode.T2V, prompt="x"), fresh_seed=1)
     canvas = draw(wanted, card)
-    tokens = 16 * (canvas.width // 64) * (canvas.height // 64)
+    tokens = ((canvas.frames - 1) // 8 + 1) * (canvas.width // 64) * (canvas.height // 64)
     works = {}
     for known in (card, first_stage(card)):
         half = canvas if known is card else replace(canvas, width=canvas.width // 2, height=canvas.height // 2)

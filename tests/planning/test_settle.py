@@ -65,6 +65,7 @@ def test_every_setting_is_reported_with_its_value_and_origin() -> None:
         "background": ("black", "built in"),
         "sound": ("False", "card"),
         "strict": ("False", "built in"),
+        "force": ("False", "built in"),
         "precision": ("auto", "built in"),
         "crf": ("9", "user"),
         "codec": ("auto", "built in"),

@@ -1,14 +1,16 @@
 """What stands between two phases carries its hash: a bit that has changed on the disk is found, and made anew."""
 
+import errno
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
 import vidgen
 from tests.conftest import ANSWER
-from vidgen.core.errors import InputRefused, Stopped
+from vidgen.core.errors import InputRefused, OutputRefused, Stopped
 from vidgen.core.result import Event
 from vidgen.media.inspect import digest
 from vidgen.resume import resume
@@ -124,3 +126,21 @@ def test_other_tools_read_them() -> None:
     with safe_open("latents.safetensors", framework="pt") as file:
         assert len(file.metadata()[artefacts.SEAL]) == 64
         assert torch.equal(file.get_tensor("latents"), torch.ones(2, 3, dtype=torch.bfloat16))
+
+
+def test_an_artefact_that_the_disk_does_not_give_today_is_neither_damaged_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefacts.save(tmp_path, LATENTS, {"latents": torch.ones(2)})
+
+    def broken(path: Path) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artefacts, "header", broken)
+        for ask in (artefacts.load, artefacts.has, artefacts.sound):
+            with pytest.raises(OutputRefused, match="cannot read in"):
+                ask(tmp_path, LATENTS)
+        with pytest.raises(OutputRefused):
+            artefacts.sweep(tmp_path)
+    assert artefacts.sound(tmp_path, LATENTS)

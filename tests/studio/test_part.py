@@ -47,6 +47,7 @@ OTHER: Mapping[str, Any] = {
     "background": "white",
     "sound": False,
     "strict": True,
+    "force": True,
     "precision": "int8",
     "crf": 30,
     "codec": "av1",
@@ -69,7 +70,7 @@ def test_a_fingerprint_changes_with_every_setting_but_those_of_the_file(field: s
 
 def test_what_is_not_of_the_pixels_is_the_file_and_its_compression() -> None:
     """And the precision that was asked for: what came of it is in the rung."""
-    assert sorted(NOT_PIXELS) == ["codec", "crf", "output", "precision"]
+    assert sorted(NOT_PIXELS) == ["codec", "crf", "force", "output", "precision"]
 
 
 def rung(**changed: Any) -> dict[str, Any]:

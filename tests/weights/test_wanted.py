@@ -8,7 +8,7 @@ from tests.loopback import UNWANTED, pipeline
 from tests.values import CARD
 from vidgen.core.card import Component
 from vidgen.core.errors import WeightsRefused
-from vidgen.weights.wanted import File, belongs, wanted
+from vidgen.weights.wanted import File, expected, known, wanted
 
 
 def files(*names: str) -> list[File]:
@@ -63,9 +63,9 @@ def test_a_repository_that_lacks_something_is_refused_by_its_name(without: str, 
 def test_a_component_that_is_one_file_is_wanted_by_its_name_and_other_files_beside_it_are_not() -> None:
     lora = Component(name="distilled_lora", kind="LoRA", file="fast.safetensors")
     card = replace(CARD, components=(*CARD.components, lora))
-    known = files(*WHOLE, "fast.safetensors", "slow.safetensors", "distilled_lora/config.json")
-    assert {file.name for file in wanted(card, known)} == {*WHOLE, "fast.safetensors"} - UNWANTED
-    assert belongs(card, "fast.safetensors")
-    assert not belongs(card, "slow.safetensors")
+    there = files(*WHOLE, "fast.safetensors", "slow.safetensors", "distilled_lora/config.json")
+    assert {file.name for file in wanted(card, there)} == {*WHOLE, "fast.safetensors"} - UNWANTED
+    assert known(card, "fast.safetensors") == "distilled_lora/fast.safetensors"
+    assert (known(card, "slow.safetensors"), expected(lora)) == ("", "fast.safetensors")
     with pytest.raises(WeightsRefused, match=r"no fast\.safetensors"):
         wanted(card, files(*WHOLE))

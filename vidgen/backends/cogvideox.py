@@ -181,7 +181,7 @@ def _transformer(job: Job) -> Mapping[str, Any]:
     """What the configuration of the transformer says; nothing where it cannot be read."""
     assert job.weights.folder is not None
     try:
-        found = json.loads((job.weights.folder / "transformer" / "config.json").read_text(encoding="utf-8"))
+        found = json.loads((job.weights.of("transformer") / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -37,7 +37,7 @@ KINDS: Mapping[str, Kind] = {
 COMPONENTS = ("transformer", "vae", "scheduler", "guider", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
 
 CHUNK = 2
-"""Latent frames that are decoded at a time where the decoder is to take little memory: the frames are those of any."""
+"""Latent frames that are decoded at a time where the decoder is to take little memory: any draws the same."""
 
 EDGE = 4
 """Tiles are cut and blended rightly only in multiples of so many latents: a quarter of each overlaps the next."""

@@ -187,7 +187,7 @@ def following(job: Job, stage: Stage, scheduler: Any) -> Any:
     """The scheduler, made to follow the card's own sigmas to the letter; refused (exit 4) when another model's."""
     if stage.timesteps:
         return type(scheduler).from_config(scheduler.config, use_dynamic_shifting=False, shift=1.0, shift_terminal=None)
-    if not scheduler.config.use_dynamic_shifting:
+    if not scheduler.config.use_dynamic_shifting and not job.card.schedule.timesteps:
         raise WeightsRefused(
             f"the scheduler of {job.card.name} shifts nothing: these are the weights of a distilled model",
             "put the card of a distilled model into their folder, as card.toml",

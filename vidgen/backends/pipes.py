@@ -122,7 +122,7 @@ class Parts:
         self.rung = job.plan.rung
         self.device = job.plan.machine.device
         self.dtype = DTYPES[self.rung.precision.computed]
-        self._card, self._folder = job.card, job.weights.folder
+        self._card, self._weights = job.card, job.weights
         self._kinds = {**KINDS, **kinds}
         self._held: dict[str, Any] = {}
 
@@ -141,7 +141,7 @@ class Parts:
 
     def skeleton(self, name: str) -> Any:
         """The component called `name` without its weights: they take no memory and no time."""
-        kind, folder = self._kind(name), self._folder / name
+        kind, folder = self._kind(name), self._weights.of(name)
         known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         try:
             with quiet.hushed(), torch.device("meta"):
@@ -151,7 +151,7 @@ class Parts:
 
     def tensors(self, name: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """Those called `keys` of the component called `name`, on the CPU, without the rest of its weights."""
-        folder, found = self._folder / name, dict[str, torch.Tensor]()
+        folder, found = self._weights.of(name), dict[str, torch.Tensor]()
         try:
             for file in sorted(folder.glob("*.safetensors")):
                 with safe_open(file, framework="pt") as weights:
@@ -163,7 +163,7 @@ class Parts:
 
     def file(self, name: str) -> Path:
         """The file that the component called `name` is."""
-        return self._folder / self._card.component(name).file
+        return self._weights.of(name) / self._card.component(name).file
 
     def close(self) -> None:
         """Let go of every component."""
@@ -184,14 +184,14 @@ class Parts:
             part = self._read(name)
         else:
             part = quantize.quantized(
-                self._folder / name, precision, lambda: self._read(name), lambda: self.skeleton(name)
+                self._weights.of(name), precision, lambda: self._read(name), lambda: self.skeleton(name)
             )
         if isinstance(part, torch.nn.Module):
             return part.requires_grad_(False).eval().to(self.device.value)
         return part
 
     def _read(self, name: str) -> Any:
-        kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
+        kind, folder, wanted = self._kind(name), self._weights.of(name), self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
         _same_class(name, folder / kind.card, wanted)
         try:

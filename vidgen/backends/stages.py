@@ -57,7 +57,7 @@ def every(job: Job) -> tuple[Stage, ...]:
         width=canvas.width // part,
         height=canvas.height // part,
         steps=request.steps,
-        timesteps=job.card.schedule.timesteps,
+        timesteps=job.card.schedule.at(request.steps),
         scale=scale,
     )
     if refine is None:

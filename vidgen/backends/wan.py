@@ -184,7 +184,9 @@ def _same_model(job: Job) -> None:
     """Refuse weights of another Wan than the card's: most would draw, and draw wrongly."""
     folder, settings, way = job.weights.folder, job.card.settings, job.card.ways[job.request.mode]
     assert folder is not None
-    index, transformer = (_facts(folder / name) for name in ("model_index.json", "transformer/config.json"))
+    index, transformer = (
+        _facts(path) for path in (folder / "model_index.json", job.weights.of("transformer") / "config.json")
+    )
     given = not settings.get("expand_timesteps", False) and ROUTES[way.pipeline].pictured
     drawn = transformer.get("out_channels") or 0
     said = {

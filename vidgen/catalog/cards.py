@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from vidgen.catalog.tables import Table, load
-from vidgen.core.card import NAMED, Component, Cost, Grid, Guidance, ModelCard, Phase, Refine, Schedule, Way
+from vidgen.core.card import NAMED, SOURCED, Component, Cost, Grid, Guidance, ModelCard, Phase, Refine, Schedule, Way
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.request import Mode
 from vidgen.core.words import nearest, size
@@ -99,7 +99,7 @@ def read(path: Path) -> ModelCard:
         summary=table.take("summary", str),
         aliases=table.texts("aliases"),
         rank=table.take("rank", int),
-        sources=table.texts("sources"),
+        sources=_sources(table.table("sources")),
         repository=weights.take("repository", str, ""),
         revision=weights.take("revision", str, ""),
         folder=(path.parent / folder).resolve() if folder else None,
@@ -136,6 +136,12 @@ def _family(table: Table) -> str:
     return family
 
 
+def _sources(table: Table) -> dict[str, str]:
+    found = {key: table.take(key, str, "") for key in SOURCED}
+    table.finish()
+    return {key: place for key, place in found.items() if place}
+
+
 def _grid(table: Table) -> Grid:
     grid = Grid(size=table.take("size", int), frames=table.take("frames", int))
     table.finish()
@@ -157,6 +163,9 @@ def _component(name: str, table: Table) -> Component:
     file = table.take("file", str, "")
     if file and not FILE.fullmatch(file):
         raise UsageRefused(f"{table.where}: file = {file!r} is none of weights", "name a .safetensors without folders")
+    at = table.take("at", str, "")
+    if "/" in at or at == "..":
+        raise UsageRefused(f"{table.where}: at = {at!r} is no sub-folder", "name one, or . for the top")
     component = Component(
         name=name,
         kind=table.take("kind", str),
@@ -167,6 +176,7 @@ def _component(name: str, table: Table) -> Component:
         marks=table.take("marks", bool, True),
         source=table.take("source", str, ""),
         file=file,
+        at=at,
         wide=table.take("wide", bool, False),
     )
     table.finish()

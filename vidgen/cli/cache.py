@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from vidgen import hub
 from vidgen.backends.store import store
 from vidgen.catalog.cards import card, cards
 from vidgen.cli import screen
 from vidgen.cli.make import example
 from vidgen.cli.models import Json
 from vidgen.core.amounts import amount
+from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.weights import cache as held
 from vidgen.weights import place, quantized
@@ -58,17 +60,22 @@ def rm(
 ) -> None:
     """Remove the weights of a model from the cache."""
     known = None if _is_repository(model) else card(model)
-    repository = known.repository if known else model
-    there = [entry for entry in held.kept(cards().values()) if entry.repository == repository]
-    copies = quantized.of(known, repository)
+    repositories = known.repositories if known else (model,)
+    there = [entry for entry in held.kept(cards().values()) if entry.repository in repositories]
+    needed = _needed(known, there)
+    there = [entry for entry in there if entry.repository not in needed]
+    copies = quantized.of(known, [name for name in repositories if name not in needed])
     if not there and not copies:
-        raise WeightsRefused(f"the cache holds nothing of {repository or model}", "see what it holds: vidgen cache")
+        named = repositories[0] if len(repositories) == 1 else model
+        raise WeightsRefused(f"the cache holds nothing of {named}", "see what it holds: vidgen cache")
+    for repository, others in needed.items():
+        screen.say(f"vidgen: {repository} stays: {', '.join(others)} needs it too")
     lines = [*(_said(entry) for entry in there), *(f"{one.why}: {one.path} ({amount(one.size)})" for one in copies)]
     if _agreed(lines, dry_run=dry_run, yes=yes):
-        if there:
-            held.remove(repository)
+        for entry in there:
+            held.remove(entry.repository)
         held.clear(copies)
-        screen.say(f"vidgen: removed {repository or model}")
+        screen.say(f"vidgen: removed {', '.join(entry.repository for entry in there) or model}")
 
 
 @cache.command(epilog=example("vidgen cache gc --dry-run", "vidgen cache gc --yes"))
@@ -99,6 +106,15 @@ def _said(entry: held.Kept) -> str:
     also = f", which serves {', '.join(entry.models)}" if len(entry.models) > 1 else ""
     stays = f", of which {amount(entry.shared)} stay for others" if entry.shared else ""
     return f"{entry.repository}{also}: {amount(entry.size + entry.unfinished)}{stays}"
+
+
+def _needed(known: ModelCard | None, there: Sequence[held.Kept]) -> dict[str, list[str]]:
+    """Of the repositories of a model that is in several: those that other models which are here need too."""
+    if known is None or len(known.repositories) < 2:
+        return {}
+    others = [one for one in cards().values() if one.name != known.name and not hub.find(one).missing]
+    found = {entry.repository: [one.name for one in others if entry.repository in one.repositories] for entry in there}
+    return {repository: names for repository, names in found.items() if names}
 
 
 def _owner(copy: quantized.Quantized) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,8 +71,8 @@ def download(
 
 def _known(name: str) -> ModelCard:
     """The model called `name`, or the best one that the repository called so serves."""
-    for entry in cards().values():
-        if entry.repository == name:
+    for entry in sorted(cards().values(), key=lambda entry: entry.repository != name):
+        if name in entry.repositories:
             return entry
     if "/" in name and not Path(name).is_dir():
         raise UsageRefused(f"{name} is no model that vidgen knows", "see them all: vidgen models")
@@ -91,24 +92,32 @@ def _fetchable(known: Sequence[ModelCard], *, quiet: bool) -> list[ModelCard]:
 
 
 def _fetch(found: Sequence[Order], *, as_json: bool, how: Progress) -> None:
-    """Say what will happen, make it happen, and give the folder of each model."""
+    """Say what will happen, make it happen, and give the folders of each model."""
     if how is not Progress.OFF:
         for line in (*_lines([order for order in found if not _settled(order)]), exposed()):
             if line:
                 screen.say(line)
     ordering.check_room(found)
-    for order in found:
+    for name, group in groupby(found, key=lambda order: order.card.name):
+        parts = list(group)
         began = time.monotonic()
-        with shown("download", how) as show:
-            fetched = fetch(order, show)
+        fetched = sum(_brought(order, as_json=as_json, how=how) for order in parts)
         seconds = time.monotonic() - began
-        if as_json:
-            screen.data({**_data(order), "fetched": fetched, "seconds": round(seconds, 3)})
-        else:
-            screen.result(str(order.folder))
-        if how is not Progress.OFF and order.items:
+        if how is not Progress.OFF and any(order.items for order in parts):
             came = f"fetched {amount(fetched)} in {seconds:.1f} s" if fetched else "nothing was to be fetched"
-            screen.say(f"vidgen: {order.card.name} is here; {came}")
+            screen.say(f"vidgen: {name} is here; {came}")
+
+
+def _brought(order: Order, *, as_json: bool, how: Progress) -> int:
+    """Carry out one order, and give its folder; the bytes that were fetched."""
+    began = time.monotonic()
+    with shown("download", how) as show:
+        fetched = fetch(order, show)
+    if as_json:
+        screen.data({**_data(order), "fetched": fetched, "seconds": round(time.monotonic() - began, 3)})
+    else:
+        screen.result(str(order.folder))
+    return fetched
 
 
 def _settled(order: Order) -> bool:
@@ -223,4 +232,4 @@ def _faults(seen: Sequence[Seen]) -> list[Seen]:
 def _mending(known: Sequence[ModelCard], how: Progress) -> list[Order]:
     """Orders for what is damaged or missing."""
     damaged = {entry.name: {one.etag for one in _look(entry, how) if one.verdict is Verdict.DAMAGED} for entry in known}
-    return [ordering.mending(entry, damaged[entry.name], _line(how)) for entry in known]
+    return [order for entry in known for order in ordering.mending(entry, damaged[entry.name], _line(how))]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 
 from vidgen import hub
 from vidgen.catalog.cards import cards
@@ -52,8 +53,9 @@ def _seen(wanted: Sequence[ModelCard], line: Line) -> list[Order]:
 
 def _allowed(found: Sequence[Order]) -> bool:
     """What a person says to the download; the one that is not made unless they say yes."""
-    names = " and ".join(order.card.name for order in found)
-    shared = {other for order in found for other in ordering.sharers(order.card, cards().values())}
+    models = dict.fromkeys(order.card.name for order in found)
+    names = " and ".join(models)
+    shared = {other for order in found for other in ordering.sharers(order.card, cards().values())} - set(models)
     serves = f" (serves {', '.join(sorted(shared))} too)" if shared else ""
     screen.say(f"vidgen: {names} is not on this machine{serves}")
     needed = amount(sum(order.to_fetch for order in found))
@@ -65,8 +67,10 @@ def _allowed(found: Sequence[Order]) -> bool:
 
 def _fetch(found: Sequence[Order], how: Progress) -> None:
     ordering.check_room(found)
-    for order in found:
-        with shown("download", how) as show:
-            fetched = fetch(order, show)
+    for name, group in groupby(found, key=lambda order: order.card.name):
+        fetched = 0
+        for order in group:
+            with shown("download", how) as show:
+                fetched += fetch(order, show)
         if how is not Progress.OFF:
-            screen.say(f"vidgen: {order.card.name} is here; fetched {amount(fetched)}")
+            screen.say(f"vidgen: {name} is here; fetched {amount(fetched)}")

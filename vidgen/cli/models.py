@@ -7,15 +7,13 @@ import typer
 from vidgen import hub, probe
 from vidgen.catalog.cards import card, cards
 from vidgen.catalog.presets import presets as all_presets
-from vidgen.cli import screen
+from vidgen.cli import guide, screen
 from vidgen.cli.make import Ram, Vram, example
-from vidgen.core.card import ModelCard
 from vidgen.core.request import Mode
 from vidgen.planning.advice import Advice, Want
 from vidgen.planning.advice import recommend as advise
 from vidgen.planning.planner import describe
 
-GIB = 2**30
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 models = typer.Typer(
@@ -35,24 +33,22 @@ def every(context: typer.Context, as_json: Json = False) -> None:
         return
     known = [(entry, hub.find(entry).missing == ()) for entry in cards().values()]
     if as_json:
-        screen.data({"models": [_facts(entry, here=here) for entry, here in known]})
+        screen.data({"models": [guide.facts(entry, here=here) for entry, here in known]})
         return
-    rows = [["NAME", "", "DOES", "WEIGHTS", "FOR"]]
-    rows += [
-        [entry.name, "here" if here else "", " ".join(entry.ways), _size(entry), entry.summary] for entry, here in known
-    ]
-    screen.table(rows)
+    for line in guide.listed(known):
+        screen.result(line)
 
 
 @models.command(epilog=example("vidgen models show pocket", "vidgen models show ltx-video-2b --json"))
 def show(name: Annotated[str, typer.Argument(help="A model's name or alias.")], as_json: Json = False) -> None:
     """Everything that is known of one model."""
     entry = card(name)
-    facts = _facts(entry, here=hub.find(entry).missing == ())
+    here = hub.find(entry).missing == ()
     if as_json:
-        screen.data(facts)
+        screen.data(guide.facts(entry, here=here))
         return
-    screen.table([[key.replace("_", " "), _plain(value)] for key, value in facts.items() if value not in ("", [])])
+    for line in guide.shown(entry, here=here):
+        screen.result(line)
 
 
 Wanted = Annotated[Want, typer.Option("--want", help="What matters most.")]
@@ -75,7 +71,11 @@ def recommend(
         screen.result(f"{number}. {one.card.name}: {one.card.summary}")
         for reason in one.reasons:
             screen.result(f"     {reason}")
-        here = "here already" if hub.find(one.card).missing == () else f"{_size(one.card)}; {hub.command(one.card)}"
+        here = (
+            "here already"
+            if hub.find(one.card).missing == ()
+            else f"{guide.weights(one.card)}; {hub.command(one.card)}"
+        )
         screen.result(f"     {here}")
     for one in found[len(fitting) :]:
         screen.result(f"too large: {one.card.name}. {one.reasons[0]}")
@@ -105,51 +105,3 @@ def presets(as_json: Json = False) -> None:
     rows = [["NAME", "SETS", "FOR"]]
     rows += [[p.name, " ".join(f"{key}={value}" for key, value in p.values.items()), p.summary] for p in known]
     screen.table(rows)
-
-
-def _facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
-    return {
-        "name": entry.name,
-        "title": entry.title,
-        "summary": entry.summary,
-        "aliases": list(entry.aliases),
-        "here": here,
-        "family": entry.family,
-        "modes": [str(mode) for mode in entry.ways],
-        "sound": entry.sound,
-        "loras": entry.loras,
-        "good_at": list(entry.good_at),
-        "longest_clip": f"{entry.longest} frames" if entry.longest else "",
-        "largest_canvas": "{}x{}".format(*entry.largest) if any(entry.largest) else "",
-        "grid": f"sides in multiples of {entry.grid.size}, frames {entry.grid.frames}k+1",
-        "tokens": entry.tokens,
-        "knows": entry.knows,
-        "guidance": str(entry.schedule.guidance),
-        "stages": 2 if entry.refine else 1,
-        "defaults": {key: value for key, value in entry.defaults.items() if value != ""},
-        "weights": _size(entry),
-        "licence": entry.licence or (f"see https://huggingface.co/{entry.repository}" if entry.repository else ""),
-        "repository": entry.repository,
-        "fetch": hub.command(entry),
-        "sources": list(entry.sources),
-    }
-
-
-def _size(entry: ModelCard) -> str:
-    """Weights at bf16, from the parameter counts; else what lies on disk."""
-    parameters = sum(component.parameters for component in entry.components)
-    if parameters:
-        return f"{parameters * 2 / GIB:.1f} GiB"
-    return f"{sum(hub.find(entry).sizes.values()) / 2**20:.1f} MiB"
-
-
-def _plain(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return ", ".join(map(str, value))
-        case dict():
-            return ", ".join(f"{key}={entry}" for key, entry in value.items())
-        case _:
-            return str(value)

@@ -70,6 +70,7 @@ SETTINGS: Mapping[str, Any] = {
     "sound": _switch("--sound/--no-sound", "Sound, where the model makes it.", CLIP),
     "precision": _text("--precision", "How weights are held: auto, fp32, bf16, int8 or fp8.", RUN, metavar="NAME"),
     "strict": _switch("--strict/--no-strict", "Refuse what would need an adjustment.", RUN),
+    "force": _switch("--force/--no-force", "Take steps and guidance that the model was not made for.", TASTE),
     "crf": _text("--crf", "Compression: lower is better and larger.", OUT, metavar="N"),
     "codec": _text("--codec", "h264, h265, av1, vp9, ffv1 or auto.", OUT, metavar="NAME"),
     "output": _text("--output -o", "A file, a folder, or a template such as {model}/{slug}-{seed}.mp4.", OUT),

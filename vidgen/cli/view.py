@@ -74,6 +74,8 @@ def words_of(found: dict[str, Any]) -> list[str]:
     words += ["--precision", found["plan"]["precision"]]
     if request.get("true_cfg_scale", 1.0) > 1:
         words += ["--true-cfg-scale", str(request["true_cfg_scale"])]
+    if request.get("force"):
+        words.append("--force")
     if request["crf"] is not None:
         words += ["--crf", str(request["crf"])]
     return [*words, "--", request["prompt"]]

@@ -1,7 +1,7 @@
 """What is true of a model: the frozen form of one TOML card."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -9,6 +9,18 @@ from vidgen.core.request import Mode
 
 NAMED = "_vidgen_card"
 """In a model_index.json: the card that serves these weights, where the pipeline's class does not tell."""
+
+
+SOURCED: Mapping[str, str] = {
+    "parameters": "numbers of parameters",
+    "schedule": "steps, guidance, settings",
+    "clip": "size, length, rate",
+    "negative": "negative prompt",
+    "limits": "longest and largest",
+    "good_at": "what it is good at",
+    "licence": "licence",
+}
+"""What of a card names the place that it is from, and what that is in words."""
 
 
 class Phase(StrEnum):
@@ -44,7 +56,8 @@ class Component:
     format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
-    no single one holds the model. `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
+    that is not the model's own; `at`: its sub-folder there, where that is not called as it is (`.`: it is at the top).
+    `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
     """
 
     name: str
@@ -55,6 +68,7 @@ class Component:
     tokens: int = 0
     marks: bool = True
     source: str = ""
+    at: str = ""
     file: str = ""
     wide: bool = False
 
@@ -91,6 +105,10 @@ class Schedule:
     decode_noise_scale: float | None = None
     image_cond_noise_scale: float = 0.0
     picture_crf: int = 0
+
+    def at(self, steps: int) -> tuple[float, ...]:
+        """The timesteps of a walk of so many steps; none where the scheduler is to space them."""
+        return self.timesteps if steps == len(self.timesteps) else ()
 
     @property
     def fixed(self) -> tuple[int, ...]:
@@ -150,9 +168,10 @@ class ModelCard:
 
     `knows` says what a model draws that knows only the words of its tokenizer; empty for one that reads any word.
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
-    `good_at` are words for what it is praised for. `serves` are the pipelines that a model_index.json may name, and
-    `index` is what else it must then say. `refine` is the second stage of a model that draws in two; its grid is then
-    that of the second, and its schedule that of the first.
+    `good_at` are words for what it is praised for. `sources` say where its values are from, by the keys of `SOURCED`.
+    `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say. `refine` is
+    the second stage of a model that draws in two; its grid is then that of the second, and its schedule that of the
+    first.
     """
 
     name: str
@@ -165,7 +184,7 @@ class ModelCard:
     revision: str = ""
     folder: Path | None = None
     licence: str = ""
-    sources: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
     grid: Grid
     components: tuple[Component, ...]
     ways: Mapping[Mode, Way]
@@ -184,6 +203,18 @@ class ModelCard:
     index: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, object]
     settings: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Those that its weights are in, its own first."""
+        named = (self.repository, *(component.source for component in self.components))
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    def share(self, repository: str) -> "ModelCard":
+        """What of it is in one of its repositories, as the card of that alone."""
+        parts = tuple(part for part in self.components if (part.source or self.repository) == repository)
+        own = repository == self.repository
+        return replace(self, repository=repository, revision=self.revision if own else "", components=parts)
 
     def component(self, name: str) -> Component:
         """The component called `name`; KeyError when the card has none."""

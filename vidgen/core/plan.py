@@ -1,7 +1,7 @@
 """What was decided: the canvas, the rung, the plan and the job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,17 @@ class Plan:
 class Weights:
     """Where a model's files are. `missing` names what is not there; `folder` is None when nothing is.
 
-    `sizes` are bytes on disk by component.
+    `sizes` are bytes on disk by component. `apart`: components that lie elsewhere than in a sub-folder of their name.
     """
 
     folder: Path | None
     missing: tuple[str, ...] = ()
     sizes: Mapping[str, int]
+    apart: Mapping[str, Path] = field(default_factory=dict)
+
+    def of(self, name: str) -> Path:
+        """The folder of the component called `name`, whether or not it is there."""
+        return self.apart.get(name) or (self.folder or Path()) / name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,6 +46,7 @@ class Request:
     Units: `width` and `height` in pixels, `frames` in frames, `fps` in frames a second (exact, so 24000/1001 stays
     what it is). `keyframes` hold the pictures of `i2v` (one, at frame 0) and `keyframe`. An empty `negative`: none.
     `true_cfg_scale` beyond 1 asks a model whose guidance is embedded for true classifier-free guidance too.
+    `strict` refuses what would need an adjustment, `force` allows a schedule that the model was not made for.
     `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
     """
 
@@ -67,6 +68,7 @@ class Request:
     background: str = "black"
     sound: bool = True
     strict: bool = False
+    force: bool = False
     precision: str = "auto"
     crf: int | None = None
     codec: str = "auto"

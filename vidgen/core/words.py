@@ -27,6 +27,7 @@ SETTINGS = (
     "background",
     "sound",
     "strict",
+    "force",
     "precision",
     "crf",
     "codec",

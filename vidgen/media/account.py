@@ -58,6 +58,7 @@ def _request(job: Job) -> dict[str, Any]:
         "fit": request.fit.value,
         "background": request.background,
         "sound": request.sound,
+        "force": request.force,
         "crf": request.crf,
         "codec": request.codec,
         "output": request.output.name,
@@ -80,9 +81,19 @@ def _file(path: Path, name: str) -> dict[str, str]:
 
 def _model(job: Job) -> dict[str, Any]:
     """Which weights: the repository and its commit, where the folder says so."""
-    folder = job.weights.folder.name if job.weights.folder else ""
-    commit = folder if re.fullmatch(r"[0-9a-f]{40}", folder) else job.card.revision
-    return {"name": job.card.name, "family": job.card.family, "repository": job.card.repository, "revision": commit}
+    card, weights = job.card, job.weights
+    commit = _commit(weights.folder) if weights.folder else ""
+    parts = {
+        name: {"repository": card.component(name).source, "revision": _commit(place)}
+        for name, place in weights.apart.items()
+    }
+    found = {"name": card.name, "family": card.family, "repository": card.repository}
+    return {**found, "revision": commit or card.revision, **({"parts": parts} if parts else {})}
+
+
+def _commit(place: Path) -> str:
+    """The commit that a folder of the cache is of: it is called so, or the one above it."""
+    return next((name for name in (place.name, place.parent.name) if re.fullmatch("[0-9a-f]{40}", name)), "")
 
 
 def _plan(job: Job) -> dict[str, Any]:

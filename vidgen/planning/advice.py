@@ -1,12 +1,13 @@
 """Which model for what one wants, on a given machine: an ordered answer with reasons, from the cards alone."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import DoesNotFit
-from vidgen.core.machine import Machine
+from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Plan, Weights
 from vidgen.core.request import Mode, Request
 from vidgen.planning.check import draw
@@ -15,6 +16,11 @@ from vidgen.planning.settle import Subject, settle
 
 ULTRA_HD = 3840 * 2160
 
+CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
+"""Usual memories of CUDA cards."""
+
+HOST_GIB = 64.0
+"""The memory of a machine beside such a card."""
 
 UNMEASURED = "weights alone: the work beside them was not measured for this model, and takes more"
 
@@ -45,6 +51,17 @@ def recommend(cards: Iterable[ModelCard], machine: Machine, want: Want, mode: Mo
     doing.sort(key=lambda card: _forwards(card) if want is Want.FAST else -card.rank)
     advice = [_advice(card, machine, mode) for card in doing]
     return sorted(advice, key=lambda one: (one.plan is None, not one.card.cost.token_kib))
+
+
+def smallest(card: ModelCard) -> int:
+    """The least memory of a usual CUDA card, in GiB, in which the model's own default clip fits; 0: in none."""
+    request = _default(card, next(iter(card.ways)))
+    for size in CARDS_GIB:
+        machine = Machine(device=Device.CUDA, name=f"a card of {size} GiB", vram_gib=size, ram_gib=HOST_GIB, cores=1)
+        with suppress(DoesNotFit):
+            choose(request, card, draw(request, card), machine, Weights(folder=None, sizes={}))
+            return size
+    return 0
 
 
 def _does(card: ModelCard, want: Want) -> bool:

@@ -7,6 +7,9 @@ from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Mode, Request
 
+FEW = 3
+"""So much fewer steps than a card's own are a distilled model's, where they are unguided too."""
+
 
 def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     """The canvas for the request, and every adjustment in a sentence. Refuses (exit 2) what the model cannot do."""
@@ -69,18 +72,37 @@ def _guided(request: Request, card: ModelCard) -> None:
 
 
 def _schedule(request: Request, card: ModelCard) -> None:
-    fixed = card.schedule.fixed
+    for said, remedy in _liberties(request, card):
+        if not request.force:
+            raise UsageRefused(said, f"{remedy}, or add --force")
+        if request.strict:
+            raise UsageRefused(f"{said}, and strict allows no --force", f"{remedy}, or add --no-strict")
+
+
+def _liberties(request: Request, card: ModelCard) -> Iterator[tuple[str, str]]:
+    """What of the steps and the guidance the model was not made for, each with what to do about it."""
+    fixed, scale = card.schedule.fixed, request.guidance_scale
     if fixed and request.steps not in fixed:
         named = " or ".join(map(str, fixed))
-        raise UsageRefused(
+        yield (
             f"{card.name} is distilled to {named} steps; {request.steps} would not sample it rightly",
             "drop --steps" if len(fixed) == 1 else f"use --steps {named}",
         )
-    if card.schedule.guidance is Guidance.DISTILLED and request.guidance_scale > 1:
-        raise UsageRefused(
-            f"{card.name} is distilled: its guidance scale is 1, not {request.guidance_scale:g}",
-            "drop --guidance-scale",
+    if card.schedule.guidance is Guidance.DISTILLED and scale > 1:
+        yield f"{card.name} is distilled: its guidance scale is 1, not {scale:g}", "drop --guidance-scale"
+    if _as_if_distilled(request, card):
+        yield (
+            f"{card.name} is not distilled: {request.steps} steps at guidance scale {scale:g} are too few for it",
+            "drop --steps or --guidance-scale",
         )
+
+
+def _as_if_distilled(request: Request, card: ModelCard) -> bool:
+    """Whether a full model is asked for in the few unguided steps of a distilled one. A LoRA may be what distils it."""
+    own = card.ways[request.mode].guidance_scale
+    usual = float(str(card.defaults["guidance_scale"])) if own is None else own
+    unguided = max(request.guidance_scale, request.true_cfg_scale) <= 1 < usual
+    return unguided and request.steps * FEW < int(str(card.defaults["steps"])) and not request.loras
 
 
 def _keyframes(request: Request, card: ModelCard) -> None:
@@ -160,6 +182,8 @@ def _adjustments(request: Request, canvas: Canvas, card: ModelCard) -> Iterator[
             f"drawn at {canvas.width}x{canvas.height}, {canvas.frames} frames, on {card.name}'s grid; "
             f"cut to the {request.width}x{request.height}, {request.frames} frames asked for"
         )
+    for said, _ in _liberties(request, card):
+        yield f"forced: {said}"
     read = max(request.guidance_scale, request.true_cfg_scale) > 1
     if request.negative and not read and request.negative != card.defaults["negative"]:
         yield f"the negative prompt has no effect at guidance scale {request.guidance_scale:g}"

@@ -21,9 +21,15 @@ PHASES = (CONDITIONING, CHECKPOINT, LATENTS)
 SEAL = "sha256"
 """Under which the header of an artefact keeps the hash of its tensors."""
 
+NONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError)
+"""What shows that an artefact is not there or not whole. Any other error is the disk's, and says nothing of it."""
+
 
 def load(folder: Path, phase: str) -> "Mapping[str, Tensor]":
-    """The artefact of `phase`, as it was saved. One that has changed since is removed and refused (exit 3)."""
+    """The artefact of `phase`, as it was saved. One that has changed since is removed and refused (exit 3).
+
+    One that cannot be read stays, here and elsewhere: OutputRefused (exit 6).
+    """
     from safetensors.torch import load_file
 
     if not sound(folder, phase):
@@ -50,8 +56,10 @@ def sound(folder: Path, phase: str) -> bool:
         with _file(folder, phase).open("rb") as file:
             file.seek(begin)
             seal = hashlib.file_digest(file, lambda: _begun(found.tensors))
-    except (OSError, ValueError):
+    except NONE:
         return False
+    except OSError as error:
+        raise _unread(folder, error) from error
     return found.facts.get(SEAL) == seal.hexdigest()
 
 
@@ -91,12 +99,15 @@ def standing(folder: Path, steps: int) -> str:
 
 
 def _number(folder: Path, place: Entry | None) -> int:
-    """The whole number that stands at `place` in a checkpoint; 0 for none."""
+    """The whole number that stands at `place` in a checkpoint; 0 for none, also where its owner has just removed it."""
     if place is None:
         return 0
-    with _file(folder, CHECKPOINT).open("rb") as file:
-        file.seek(place.begin)
-        return int.from_bytes(file.read(place.end - place.begin), "little")
+    try:
+        with _file(folder, CHECKPOINT).open("rb") as file:
+            file.seek(place.begin)
+            return int.from_bytes(file.read(place.end - place.begin), "little")
+    except FileNotFoundError:
+        return 0
 
 
 def write(path: Path, content: bytes) -> None:
@@ -122,8 +133,17 @@ def _tensors(path: Path) -> Mapping[str, Entry]:
     """The tensors of a file, by its header; none when it is not there or not whole."""
     try:
         return header(path).tensors
-    except (OSError, ValueError):
+    except NONE:
         return {}
+    except OSError as error:
+        raise _unread(path.parent, error) from error
+
+
+def _unread(folder: Path, error: OSError) -> OutputRefused:
+    """The refusal of a folder that the system does not let us read, where nothing is wrong with what it holds."""
+    return OutputRefused(
+        f"cannot read in {folder}: {error.strerror}", "give the same command again when it is readable"
+    )
 
 
 def _sealed(raw: bytes) -> bytes:

@@ -175,6 +175,7 @@ def _words(job: Job) -> Iterator[tuple[str, str]]:
         yield name, str(getattr(request, name))
     yield "fit", request.fit.value
     yield "strict", str(request.strict)
+    yield "force", str(request.force)
     yield "crf", "auto" if request.crf is None else str(request.crf)
     yield "codec", request.codec
 

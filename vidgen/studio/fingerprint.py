@@ -13,7 +13,7 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import InputRefused
 from vidgen.core.plan import Job
 
-NOT_PIXELS = frozenset({"output", "crf", "codec", "precision"})
+NOT_PIXELS = frozenset({"output", "crf", "codec", "precision", "force"})
 
 
 def fingerprint(job: Job, *, seeded: bool = True) -> str:
@@ -31,7 +31,7 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
         "request": request,
         "card": [card.name, model_of(card)],
         "canvas": asdict(job.canvas),
-        "weights": [str(job.weights.folder), dict(job.weights.sizes)],
+        "weights": [str(job.weights.folder), dict(job.weights.sizes), sorted(map(str, job.weights.apart.items()))],
         **({"draft": asdict(job.whole)} if job.whole else {}),
         "rung": [job.plan.chosen.precision, job.plan.chosen.tiling, job.plan.machine.device],
     }

@@ -1,13 +1,13 @@
 """Where clips go: decided and proved writable before any weight is loaded."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, count
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from vidgen.core.errors import OutputRefused
 from vidgen.core.request import Request
@@ -118,9 +118,8 @@ def _writable(folder: Path) -> None:
         raise OutputRefused(f"folder {folder} does not exist", f"make it: mkdir -p {folder}")
     if not folder.is_dir():
         raise OutputRefused(f"{folder} is not a folder", "give another --output")
-    probe = folder / f".vidgen-{os.getpid()}"
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with TemporaryFile(dir=folder):  # it has no name where the system can: a kill leaves nothing behind
+            pass
     except OSError as error:
         raise OutputRefused(f"cannot write in {folder}: {error.strerror}", "give another --output") from error

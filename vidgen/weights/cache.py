@@ -47,7 +47,7 @@ def kept(cards: Iterable[ModelCard]) -> list[Kept]:
         unfinished = sum(max(0, length(path)) for path in _unfinished(place))
         entry = Kept(
             repository=place.repository,
-            models=tuple(card.name for card in known if card.repository == place.repository),
+            models=tuple(card.name for card in known if place.repository in card.repositories),
             size=_bytes(files) - unfinished,
             shared=_bytes(path for path in files if path.stat().st_nlink > 1),
             unfinished=unfinished,
@@ -67,7 +67,7 @@ def waste(cards: Iterable[ModelCard]) -> list[Waste]:
     known = list(cards)
     found: list[Waste] = []
     for place in places():
-        pinned = {card.revision for card in known if card.repository == place.repository}
+        pinned = {card.share(place.repository).revision for card in known if place.repository in card.repositories}
         if pinned:
             found += _wasted(place, pinned)
     return found

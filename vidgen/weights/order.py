@@ -43,7 +43,10 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What one model needs. Without items nothing is to be done, and `note` says why."""
+    """What one model needs of one repository. Without items nothing is to be done, and `note` says why.
+
+    `card` is the model's as far as it is in that repository.
+    """
 
     card: ModelCard
     listing: Listing
@@ -72,18 +75,29 @@ class Order:
 
 
 def orders(cards: Sequence[ModelCard], line: Line) -> list[Order]:
-    """An order for each model. A file that an earlier one brings is not fetched again for a later one."""
+    """The orders of each model. A file that an earlier one brings is not fetched again for a later one."""
     found: list[Order] = []
-    for card in cards:
-        order = _order(card, line)
+    for share in (share for card in cards for share in _shares(card)):
+        order = _order(share, line)
         coming = {item.file.etag: before.listing.repository for before in found for item in before.items}
         found.append(replace(order, items=tuple(_after(item, order, coming) for item in order.items)))
     return found
 
 
-def mending(card: ModelCard, damaged: Collection[str], line: Line) -> Order:
-    """An order for what is damaged or missing in the snapshot that is here, at its own commit."""
-    folder = hub.cached(card.repository, card.revision)
+def mending(card: ModelCard, damaged: Collection[str], line: Line) -> list[Order]:
+    """Orders for what is damaged or missing in the snapshots that are here, each at its own commit."""
+    return [_mending(share, damaged, line) for share in _shares(card)]
+
+
+def _shares(card: ModelCard) -> list[ModelCard]:
+    """`card` for each repository that it is in; a folder on this machine is in none."""
+    if not card.repositories or card.folder is not None:
+        raise UsageRefused(f"{card.name} is a folder on this machine: there is nothing to fetch", "name another model")
+    return [card.share(repository) for repository in card.repositories]
+
+
+def _mending(card: ModelCard, damaged: Collection[str], line: Line) -> Order:
+    folder = hub.home(card)
     if folder is None or not (damaged or hub.find(card).missing):
         return _order(card, line)
     order = _listed(replace(card, revision=folder.name), line)
@@ -115,7 +129,7 @@ def check_room(found: Sequence[Order]) -> None:
 
 def sharers(card: ModelCard, known: Iterable[ModelCard]) -> list[str]:
     """The other models that the same repository serves."""
-    return [other.name for other in known if other.repository == card.repository and other.name != card.name]
+    return [other.name for other in known if card.repository in other.repositories and other.name != card.name]
 
 
 def _order(card: ModelCard, line: Line) -> Order:
@@ -127,8 +141,6 @@ def _order(card: ModelCard, line: Line) -> Order:
 
 
 def _listed(card: ModelCard, line: Line) -> Order:
-    if not card.repository or card.folder is not None:
-        raise UsageRefused(f"{card.name} is a folder on this machine: there is nothing to fetch", "name another model")
     found = listing(card, line)
     return Order(card=card, listing=found, items=tuple(_items(found)))
 

@@ -1,6 +1,6 @@
 """Quantized copies of weights, as the cache's owner sees them: for which model, how large, and which can go."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +28,13 @@ def kept(cards: Iterable[ModelCard]) -> list[Quantized]:
     return sorted(found, key=lambda entry: (-entry.size, entry.path))
 
 
-def of(card: ModelCard | None, repository: str) -> list[Waste]:
-    """The copies of a model: those that were made of its repository, or of its folder."""
+def of(card: ModelCard | None, repositories: Collection[str]) -> list[Waste]:
+    """The copies that were made of `repositories`, or of the folder of `card`."""
     folder = card.folder.resolve() if card and card.folder else None
     return [
         Waste(path=copy.path, why="a quantized copy", size=copy.size)
         for copy in copies()
-        if copy.source
-        and ((repository and _repository(copy.source) == repository) or copy.source.resolve().parent == folder)
+        if copy.source and (_repository(copy.source) in repositories or copy.source.resolve().parent == folder)
     ]
 
 
@@ -46,11 +45,11 @@ def waste() -> list[Waste]:
 
 def _quantized(copy: Copy, source: Path, known: Iterable[ModelCard]) -> Quantized:
     repository, parent = _repository(source), source.resolve().parent
-    mine = (card for card in known if (repository and card.repository == repository) or _is(card, parent))
+    mine = [card for card in known if repository in card.repositories or _is(card, parent)]
     return Quantized(
         model=repository or str(parent),
         models=tuple(card.name for card in mine),
-        component=source.name,
+        component=_component(source, repository, mine),
         precision=copy.precision,
         size=copy.size,
         path=copy.path,
@@ -61,9 +60,16 @@ def _is(card: ModelCard, folder: Path) -> bool:
     return card.folder is not None and card.folder.resolve() == folder
 
 
+def _component(source: Path, repository: str, mine: Iterable[ModelCard]) -> str:
+    """What is in a folder: it is called so, unless it is at the top of a repository."""
+    if source.parent.name != "snapshots":
+        return source.name
+    return next((part.name for card in mine for part in card.share(repository).components), "")
+
+
 def _repository(source: Path) -> str:
-    """The repository of a component's folder, models--OWNER--NAME/snapshots/COMMIT/COMPONENT; none of another one."""
-    parts = source.parts[-4:]
-    if len(parts) == 4 and parts[0].startswith("models--") and parts[1] == "snapshots":
+    """The repository of models--OWNER--NAME/snapshots/COMMIT and of a folder in that; none of another one."""
+    parts = source.parts[-3:] if source.parent.name == "snapshots" else source.parts[-4:]
+    if len(parts) > 2 and parts[0].startswith("models--") and parts[1] == "snapshots":
         return parts[0].removeprefix("models--").replace("--", "/")
     return ""

@@ -10,7 +10,7 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.weights import hashes
 from vidgen.weights.place import is_hash, length
-from vidgen.weights.wanted import belongs
+from vidgen.weights.wanted import known
 
 
 class Verdict(StrEnum):
@@ -34,31 +34,32 @@ class Seen:
 
 def verify(card: ModelCard, told: Callable[[int], None] = lambda count: None) -> list[Seen]:
     """Every file of `card` with its verdict; WeightsRefused when none of it is here. `told` hears of bytes read."""
-    folder = snapshot(card)
-    names = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()
-    )
-    found = [_look(folder / name, name, told) for name in names if belongs(card, name)]
+    found = [_look(path, name, told) for folder in snapshots(card) for path, name in folder]
     return [*found, *(Seen(name=name, etag="", size=0, verdict=Verdict.MISSING) for name in _lost(card, found))]
 
 
-def snapshot(card: ModelCard) -> Path:
-    """Where `card` lies in the cache."""
+def snapshots(card: ModelCard) -> list[list[tuple[Path, str]]]:
+    """What of `card` is in the cache, by repository: each file and what it is to the model."""
     if not card.repository or card.folder is not None:
         raise UsageRefused(
             f"{card.name} is a folder on this machine: no hash of its files is recorded", "name a downloaded model"
         )
-    folder = hub.cached(card.repository, card.revision)
-    if folder is None:
+    shares = [card.share(repository) for repository in card.repositories]
+    folders = [(share, folder) for share in shares if (folder := hub.home(share)) is not None]
+    if not folders:
         raise WeightsRefused(f"{card.name} is not on this machine", f"fetch it: {hub.command(card)}")
-    return folder
+    return [_files(share, folder) for share, folder in folders]
 
 
 def size(card: ModelCard) -> int:
     """The bytes that `verify` will read."""
-    folder = snapshot(card)
-    names = (path for path in folder.rglob("*") if path.is_file())
-    return sum(length(path) for path in names if belongs(card, path.relative_to(folder).as_posix()))
+    return sum(max(0, length(path)) for folder in snapshots(card) for path, _ in folder)
+
+
+def _files(share: ModelCard, folder: Path) -> list[tuple[Path, str]]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    named = ((path, known(share, path.relative_to(folder).as_posix())) for path in paths)
+    return [(path, name) for path, name in named if name]
 
 
 def _lost(card: ModelCard, found: Sequence[Seen]) -> Iterator[str]:

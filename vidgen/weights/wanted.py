@@ -28,7 +28,9 @@ class File:
 def wanted(card: ModelCard, files: Sequence[File]) -> list[File]:
     """Those of `files` that `card` needs, in their order; WeightsRefused (exit 4) when something is not among them."""
     found = {file.name: file for file in files}
-    names = {INDEX, *(name for component in card.components for name in _of(component, found))}
+    names = {name for component in card.components for name in _of(component, found)}
+    if any(not component.source for component in card.components):
+        names.add(INDEX)
     absent = sorted(name for name in names if name not in found)
     if absent:
         raise WeightsRefused(
@@ -38,9 +40,31 @@ def wanted(card: ModelCard, files: Sequence[File]) -> list[File]:
     return [file for file in files if file.name in names]
 
 
-def belongs(card: ModelCard, name: str) -> bool:
-    """Whether the file called `name` lies where `card` looks."""
-    return name == INDEX or name.partition("/")[0] in {part.file or part.name for part in card.components}
+def expected(component: Component) -> str:
+    """The files of a component in its repository, as one pattern of a shell; variants are not among them."""
+    if component.file:
+        return component.file
+    if component.kind.endswith(WEIGHTLESS):
+        return f"{_folder(component)}*{{{','.join(TEXTS)}}}"
+    return f"{_folder(component)}{{config.json,*.safetensors}}"
+
+
+def known(card: ModelCard, name: str) -> str:
+    """What the file called `name` in the repository of `card` is to it, as COMPONENT/FILE; empty: nothing."""
+    if name == INDEX:
+        return name
+    for component in card.components:
+        if component.file:
+            if name == component.file:
+                return f"{component.name}/{name}"
+        elif name.startswith(inside := _folder(component)) and (inside or "/" not in name):
+            return f"{component.name}/{name.removeprefix(inside)}"
+    return ""
+
+
+def _folder(component: Component) -> str:
+    """How the names of its files begin in its repository."""
+    return "" if component.file or component.at == "." else f"{component.at or component.name}/"
 
 
 def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
@@ -48,20 +72,21 @@ def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
     if component.file:
         yield component.file
         return
-    inside = [name for name in found if re.fullmatch(rf"{re.escape(component.name)}/[^/]+", name)]
+    folder = _folder(component)
+    inside = [name for name in found if re.fullmatch(rf"{re.escape(folder)}[^/]+", name)]
     if component.kind.endswith(WEIGHTLESS):
         yield from (name for name in inside if name.endswith(TEXTS))
         if not any(name.endswith(TEXTS) for name in inside):
-            yield f"{component.name}/ folder"
+            yield f"{folder or './'} folder"
         return
-    yield f"{component.name}/config.json"
-    yield from (name for name in inside if name.endswith("/generation_config.json"))
-    yield from _tensors(component, inside)
+    yield f"{folder}config.json"
+    yield from (name for name in inside if name == f"{folder}generation_config.json")
+    yield from _tensors(folder, inside)
 
 
-def _tensors(component: Component, inside: Sequence[str]) -> Iterator[str]:
+def _tensors(folder: str, inside: Sequence[str]) -> Iterator[str]:
     """One file of weights, or an index and its shards; neither variants (`.fp16.`) nor what is not safetensors."""
-    for stem in (f"{component.name}/{stem}" for stem in STEMS):
+    for stem in (f"{folder}{stem}" for stem in STEMS):
         if f"{stem}.safetensors.index.json" in inside:
             yield f"{stem}.safetensors.index.json"
             shard = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.safetensors")
@@ -70,4 +95,4 @@ def _tensors(component: Component, inside: Sequence[str]) -> Iterator[str]:
         if f"{stem}.safetensors" in inside:
             yield f"{stem}.safetensors"
             return
-    yield f"{component.name}/*.safetensors"
+    yield f"{folder}*.safetensors"
