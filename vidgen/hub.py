@@ -32,7 +32,7 @@ def find(card: ModelCard) -> Weights:
         if place is None:
             missing.append(component.name)
             continue
-        if component.file or (component.source and card.folder is None):
+        if component.source and card.folder is None:
             apart[component.name] = place
         missing.extend(_missing(component, place))
         missing.extend(_damaged(component, place))
@@ -81,18 +81,13 @@ def _place(component: Component, card: ModelCard, folder: Path | None) -> Path |
     """Where a component lies: in the repository that it is taken from, or in a folder that holds all of the model."""
     if component.source and card.folder is None:
         apart = snapshot(component.source, "")
-        return apart / (component.at or _inside(component)) if apart else None
-    return folder / _inside(component) if folder else None
-
-
-def _inside(component: Component) -> str:
-    """Where a component lies in a folder of the whole model."""
-    return "." if component.file else component.name
+        return apart / (component.file or component.at or component.name) if apart else None
+    return folder / (component.file or component.name) if folder else None
 
 
 def _missing(component: Component, place: Path) -> Iterator[str]:
     if component.file:
-        yield from [] if _held(component, place) else [f"{component.name}/{component.file}"]
+        yield from [component.file] if not place.is_file() else ()
         return
     for ends, names in WEIGHTLESS.items():
         if component.kind.endswith(ends):
@@ -109,19 +104,19 @@ def _missing_shards(component: Component, place: Path) -> Iterator[str]:
         shards = _shards(index) or [f"{index.name} (cannot be read)"]
         yield from (f"{component.name}/{name}" for name in shards if not (place / name).is_file())
         return
-    if not _tensors(place):
+    if not _held(component, place):
         yield f"{component.name}/*.safetensors"
 
 
 def _damaged(component: Component, place: Path) -> Iterator[str]:
     for path in _held(component, place):
         if not _whole(path):
-            yield f"{component.name}/{path.name} (damaged)"
+            yield f"{component.file or f'{component.name}/{path.name}'} (damaged)"
 
 
 def _held(component: Component, place: Path) -> list[Path]:
-    """The weights of a component, of all that are in the folder that it is in."""
-    return [path for path in _tensors(place) if component.file in ("", path.name)]
+    """The weights of a component; a link whose file has gone from the cache is none."""
+    return [path for path in ([place] if component.file else place.glob("*.safetensors")) if path.is_file()]
 
 
 def _whole(path: Path) -> bool:
@@ -131,11 +126,6 @@ def _whole(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _tensors(place: Path) -> list[Path]:
-    """The weights in a folder; a link whose file has gone from the cache is none."""
-    return [path for path in place.glob("*.safetensors") if path.is_file()]
 
 
 def _shards(index: Path) -> list[str]:

@@ -128,31 +128,6 @@ def test_a_card_says_what_it_knows_only_when_it_knows_little() -> None:
     assert [card.name for card in cards.cards().values() if card.knows] == [cards.BUILT_IN]
 
 
-def test_a_card_says_how_its_second_stage_goes() -> None:
-    assert cards.read(written()).refine is None
-    text = '[refine]\nupscaler = "vae"\nsteps = 10\nstrength = 0.4\nguided = true\nadain = 1\ntone_map = 0.6\n'
-    found = cards.read(written(TEXT + text)).refine
-    assert found == Refine(upscaler="vae", steps=10, strength=0.4, guided=True, adain=1.0, tone_map=0.6)
-    assert found.walked == 4
-    assert Refine(upscaler="vae", timesteps=(1000.0, 909.0, 725.0, 421.0), strength=0.999).walked == 3
-
-
-@pytest.mark.parametrize(
-    "fault", ["", "steps = 2\nstrength = 0.4", "steps = 2\ntimesteps = [900.0, 500.0]", "timesteps = []"]
-)
-def test_a_second_stage_that_walks_no_step_or_two_schedules_is_refused(fault: str) -> None:
-    with pytest.raises(UsageRefused) as refused:
-        cards.read(written(f'{TEXT}[refine]\nupscaler = "vae"\n{fault}\n'))
-    says(refused, 2, "sketch.toml [refine]", "timesteps, or steps and a strength")
-
-
-@pytest.mark.parametrize("names", ['upscaler = "larger"', 'upscaler = "vae"\nlora = "larger"'])
-def test_a_second_stage_by_a_component_that_the_card_does_not_have_is_refused(names: str) -> None:
-    with pytest.raises(UsageRefused) as refused:
-        cards.read(written(f"{TEXT}[refine]\n{names}\nsteps = 2\n"))
-    says(refused, 2, "sketch.toml [refine]: no component is called 'larger'")
-
-
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_card_says_where_its_values_are_from(path: Path) -> None:
     card = cards.card(path.stem)
@@ -184,6 +159,31 @@ def test_a_part_of_another_repository_is_a_share_of_its_own() -> None:
     assert sorted(part.name for share in shares for part in share.components) == sorted(p.name for p in card.components)
     pinned = replace(card, revision="a" * 40)
     assert [pinned.share(repository).revision for repository in card.repositories] == ["a" * 40, "", ""]
+
+
+def test_a_card_says_how_its_second_stage_goes() -> None:
+    assert cards.read(written()).refine is None
+    text = '[refine]\nupscaler = "vae"\nsteps = 10\nstrength = 0.4\nguided = true\nadain = 1\ntone_map = 0.6\n'
+    found = cards.read(written(TEXT + text)).refine
+    assert found == Refine(upscaler="vae", steps=10, strength=0.4, guided=True, adain=1.0, tone_map=0.6)
+    assert found.walked == 4
+    assert Refine(upscaler="vae", timesteps=(1000.0, 909.0, 725.0, 421.0), strength=0.999).walked == 3
+
+
+@pytest.mark.parametrize(
+    "fault", ["", "steps = 2\nstrength = 0.4", "steps = 2\ntimesteps = [900.0, 500.0]", "timesteps = []"]
+)
+def test_a_second_stage_that_walks_no_step_or_two_schedules_is_refused(fault: str) -> None:
+    with pytest.raises(UsageRefused) as refused:
+        cards.read(written(f'{TEXT}[refine]\nupscaler = "vae"\n{fault}\n'))
+    says(refused, 2, "sketch.toml [refine]", "timesteps, or steps and a strength")
+
+
+@pytest.mark.parametrize("names", ['upscaler = "larger"', 'upscaler = "vae"\nlora = "larger"'])
+def test_a_second_stage_by_a_component_that_the_card_does_not_have_is_refused(names: str) -> None:
+    with pytest.raises(UsageRefused) as refused:
+        cards.read(written(f"{TEXT}[refine]\n{names}\nsteps = 2\n"))
+    says(refused, 2, "sketch.toml [refine]: no component is called 'larger'")
 
 
 def test_settings_of_a_family_are_kept_as_they_are() -> None:

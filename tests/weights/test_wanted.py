@@ -8,7 +8,7 @@ from tests.loopback import UNWANTED, pipeline
 from tests.values import CARD
 from vidgen.core.card import Component
 from vidgen.core.errors import WeightsRefused
-from vidgen.weights.wanted import File, expected, known, wanted
+from vidgen.weights.wanted import File, known, wanted
 
 
 def files(*names: str) -> list[File]:
@@ -65,7 +65,7 @@ def test_a_component_that_is_one_file_is_wanted_by_its_name_and_other_files_besi
     card = replace(CARD, components=(*CARD.components, lora))
     there = files(*WHOLE, "fast.safetensors", "slow.safetensors", "distilled_lora/config.json")
     assert {file.name for file in wanted(card, there)} == {*WHOLE, "fast.safetensors"} - UNWANTED
-    assert known(card, "fast.safetensors") == "distilled_lora/fast.safetensors"
-    assert (known(card, "slow.safetensors"), expected(lora)) == ("", "fast.safetensors")
+    assert known(card, "fast.safetensors") == "fast.safetensors"
+    assert not known(card, "slow.safetensors")
     with pytest.raises(WeightsRefused, match=r"no fast\.safetensors"):
         wanted(card, files(*WHOLE))

@@ -163,7 +163,7 @@ class Parts:
 
     def file(self, name: str) -> Path:
         """The file that the component called `name` is."""
-        return self._weights.of(name) / self._card.component(name).file
+        return self._weights.file(self._card.component(name))
 
     def close(self) -> None:
         """Let go of every component."""

@@ -160,12 +160,12 @@ def _component(name: str, table: Table) -> Component:
     half = table.take("half", str, "bf16")
     if half not in HALVES:
         raise UsageRefused(f"{table.where}: no format of 16 bits is called {half}", f"use {' or '.join(HALVES)}")
-    file = table.take("file", str, "")
-    if file and not FILE.fullmatch(file):
-        raise UsageRefused(f"{table.where}: file = {file!r} is none of weights", "name a .safetensors without folders")
     at = table.take("at", str, "")
     if "/" in at or at == "..":
         raise UsageRefused(f"{table.where}: at = {at!r} is no sub-folder", "name one, or . for the top")
+    file = table.take("file", str, "")
+    if file and not FILE.fullmatch(file):
+        raise UsageRefused(f"{table.where}: file = {file!r} is none of weights", "name a .safetensors without folders")
     component = Component(
         name=name,
         kind=table.take("kind", str),
@@ -175,8 +175,8 @@ def _component(name: str, table: Table) -> Component:
         tokens=table.take("tokens", int, 0),
         marks=table.take("marks", bool, True),
         source=table.take("source", str, ""),
-        file=file,
         at=at,
+        file=file,
         wide=table.take("wide", bool, False),
     )
     table.finish()

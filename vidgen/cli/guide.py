@@ -65,6 +65,7 @@ def facts(entry: ModelCard, *, here: bool) -> dict[str, object]:
         "knows": entry.knows,
         "guidance": str(entry.schedule.guidance),
         "schedule": schedule(entry),
+        "stages": 2 if entry.refine else 1,
         "defaults": {key: value for key, value in entry.defaults.items() if value != ""},
         "weights": weights(entry),
         "licence": entry.licence or (f"see https://huggingface.co/{entry.repository}" if entry.repository else ""),

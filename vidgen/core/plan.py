@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from vidgen.core.card import ModelCard, Phase
+from vidgen.core.card import Component, ModelCard, Phase
 from vidgen.core.machine import Machine
 from vidgen.core.request import Request
 
@@ -128,6 +128,10 @@ class Weights:
     def of(self, name: str) -> Path:
         """The folder of the component called `name`, whether or not it is there."""
         return self.apart.get(name) or (self.folder or Path()) / name
+
+    def file(self, component: Component) -> Path:
+        """The file that `component` is, whether or not it is there."""
+        return self.apart.get(component.name) or (self.folder or Path()) / component.file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

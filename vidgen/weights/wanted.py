@@ -56,7 +56,7 @@ def known(card: ModelCard, name: str) -> str:
     for component in card.components:
         if component.file:
             if name == component.file:
-                return f"{component.name}/{name}"
+                return name
         elif name.startswith(inside := _folder(component)) and (inside or "/" not in name):
             return f"{component.name}/{name.removeprefix(inside)}"
     return ""
@@ -64,7 +64,7 @@ def known(card: ModelCard, name: str) -> str:
 
 def _folder(component: Component) -> str:
     """How the names of its files begin in its repository."""
-    return "" if component.file or component.at == "." else f"{component.at or component.name}/"
+    return "" if component.at == "." else f"{component.at or component.name}/"
 
 
 def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
