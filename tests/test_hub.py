@@ -174,6 +174,17 @@ def test_a_card_without_repository_and_folder_is_just_not_here() -> None:
     assert hub.find(replace(CARD, repository="")).folder is None
 
 
+def test_a_part_may_be_in_a_folder_of_another_name() -> None:
+    folder = snapshot()
+    (folder / "transformer").rename(folder / "transformer_full")
+    full = replace(CARD.component("transformer"), at="transformer_full")
+    found = hub.find(replace(CARD, components=(full, *CARD.components[1:])))
+    assert (found.missing, found.of("transformer")) == ((), folder / "transformer_full")
+    assert found.apart == {"transformer": folder / "transformer_full"}
+    assert found.sizes["transformer"] == len(tensors(2))
+    assert hub.find(CARD).missing == ("transformer/config.json", "transformer/*.safetensors")
+
+
 def test_the_command_fetches_what_is_missing_and_mends_what_is_damaged() -> None:
     assert hub.command(CARD) == hub.command(CARD, ["vae/config.json"]) == "vidgen download sketch"
     assert hub.command(CARD, ["vae/x.safetensors (damaged)"]) == "vidgen download --repair sketch"

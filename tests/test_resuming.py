@@ -279,6 +279,13 @@ def test_a_lora_that_has_gone_or_changed_is_refused(vidgen: ANSWER) -> None:
     assert finished(resume(PART))[1] == [2, 3]
 
 
+def test_what_was_forced_is_gone_on_with_from_the_folder_alone() -> None:
+    stopped({"guidance_scale": 1.0, "force": True}, ("denoise", 2))
+    job = resume(PART)
+    assert (job.request.force, job.adjustments[0].startswith("forced: pocket")) == (True, True)
+    assert finished(job)[1] == [2, 3]
+
+
 def test_what_is_no_folder_of_ours_or_another_models_is_refused(picture: Path) -> None:
     Path("empty.part").mkdir()
     with pytest.raises(InputRefused, match="is no folder of vidgen's"):

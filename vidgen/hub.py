@@ -32,7 +32,7 @@ def find(card: ModelCard) -> Weights:
         if place is None:
             missing.append(component.name)
             continue
-        if component.source and card.folder is None:
+        if folder is None or place != folder / component.name:
             apart[component.name] = place
         missing.extend(_missing(component, place))
         missing.extend(_damaged(component, place))
@@ -78,11 +78,12 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
 
 
 def _place(component: Component, card: ModelCard, folder: Path | None) -> Path | None:
-    """Where a component lies: in the repository that it is taken from, or in a folder that holds all of the model."""
+    """Where a component lies: in the repository that it is taken from, or in a folder that holds all of it."""
     if component.source and card.folder is None:
         apart = snapshot(component.source, "")
         return apart / (component.file or component.at or component.name) if apart else None
-    return folder / (component.file or component.name) if folder else None
+    named = component.name if component.source else component.at or component.name
+    return folder / (component.file or named) if folder else None
 
 
 def _missing(component: Component, place: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.values import CARD, NOTHING, request
+from tests.values import CARD, DISTILLED, NOTHING, request
 from vidgen.catalog import cards
 from vidgen.core.card import Guidance, Phase, Schedule
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
@@ -111,6 +111,15 @@ def test_guidance_that_is_embedded_takes_one_pass_at_any_scale() -> None:
     wanted = request(guidance_scale=6.0)
     found = phases(wanted, card, Canvas(width=64, height=64, frames=17), NOTHING, BF16_PHASE)
     assert {plan.phase: plan.work_gib for plan in found}[Phase.DENOISE] == 3 * 2 * 2 * 64 / 2**20
+
+
+def test_guidance_that_is_forced_upon_a_distilled_model_takes_a_second_pass() -> None:
+    canvas = Canvas(width=64, height=64, frames=17)
+    plain, forced = (
+        phases(request(guidance_scale=scale, force=True), DISTILLED, canvas, NOTHING, BF16_PHASE)
+        for scale in (1.0, 3.0)
+    )
+    assert forced[1].work_gib == 2 * plain[1].work_gib
 
 
 @pytest.mark.parametrize("frames", [17, 33, 1025])

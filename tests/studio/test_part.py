@@ -68,6 +68,15 @@ def test_a_fingerprint_changes_with_every_setting_but_those_of_the_file(field: s
     assert (fingerprint(same_canvas) == fingerprint(job())) == (field in NOT_PIXELS)
 
 
+def test_a_fingerprint_changes_with_the_version_of_a_part_from_another_repository() -> None:
+    marks = {
+        fingerprint(replace(job(), weights=replace(job().weights, apart={name: Path("snapshots") / commit})))
+        for name in ("transformer", "vae")
+        for commit in ("a" * 40, "b" * 40)
+    }
+    assert len(marks | {fingerprint(job())}) == 5
+
+
 def test_what_is_not_of_the_pixels_is_the_file_and_its_compression() -> None:
     """And the precision that was asked for: what came of it is in the rung."""
     assert sorted(NOT_PIXELS) == ["codec", "crf", "force", "output", "precision"]

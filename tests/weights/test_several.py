@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ANSWER
 from tests.loopback import COMMIT, Hub, running, until
-from tests.repository import FLUX, FRAMEPACK, HUNYUAN, scattered
+from tests.repository import FLUX, FRAMEPACK, HUNYUAN, scattered, tensors
 from tests.weights.test_stopping import DOWNLOAD, LISTING, WASTE, finished, kept, started
 from vidgen import hub as here
 from vidgen.backends import store
@@ -88,6 +88,22 @@ def test_each_file_is_put_into_the_cache_of_its_own_repository_and_found_there(t
 def test_another_model_of_a_repository_lacks_only_what_is_its_own(fetched: Hub) -> None:
     assert here.find(card("hunyuan-video")).missing == ("transformer/config.json", "transformer/*.safetensors")
     assert here.find(card("framepack-f1")).missing == ("transformer",)
+
+
+def test_a_model_stays_whole_when_another_brings_a_newer_commit_of_its_repository(three: Hub, vidgen: ANSWER) -> None:
+    own = three.files[HUNYUAN]
+    own[f"transformer/{TRANSFORMER}"] = tensors(35, 500)
+    assert vidgen("download", "hunyuan-video", "-q").code == 0
+    three.commits[HUNYUAN] = "d" * 40
+    own["README.md"] = b"a word more"
+    once = three.served
+    assert vidgen("download", "framepack", "-q").code == 0
+    assert here.find(card("framepack")).folder == Place(HUNYUAN).snapshot("d" * 40)
+    assert here.find(card("hunyuan-video")).missing == ()
+    assert not (Place(HUNYUAN).snapshot("d" * 40) / "README.md").exists()
+    assert three.served - once == sum(
+        len(three.files[name][file]) for name in (FRAMEPACK, FLUX) for file in needed(name, three)
+    )
 
 
 @pytest.mark.parametrize("repository", [HUNYUAN, FRAMEPACK, FLUX])

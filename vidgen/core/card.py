@@ -56,7 +56,7 @@ class Component:
     format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
-    that is not the model's own; `at`: its sub-folder there, where that is not called as it is (`.`: it is at the top).
+    that is not the model's own; `at`: its sub-folder, where that is not called as it is (`.`: it is at the top).
     `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
     """
 

@@ -84,7 +84,7 @@ def _model(job: Job) -> dict[str, Any]:
     card, weights = job.card, job.weights
     commit = _commit(weights.folder) if weights.folder else ""
     parts = {
-        name: {"repository": card.component(name).source, "revision": _commit(place)}
+        name: {"repository": card.component(name).source or card.repository, "revision": _commit(place)}
         for name, place in weights.apart.items()
     }
     found = {"name": card.name, "family": card.family, "repository": card.repository}

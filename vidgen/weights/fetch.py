@@ -44,6 +44,8 @@ def fetch(order: Order, listener: Listener) -> int:
     undone = [item for item in order.items if not _done(order, item)]
     try:
         fetched = _crewed(order, undone, listener) if undone else 0
+        if undone:
+            _carry(order)
         order.place.refer(order.listing.revision, order.listing.commit)
     except OSError as error:
         raise refusal(error, order.listing.repository, order.listing.revision) from error
@@ -54,6 +56,13 @@ def fetch(order: Order, listener: Listener) -> int:
 def _done(order: Order, item: Item) -> bool:
     """Whether a file has its name already: then nothing is written for it, and the cache may be read-only."""
     return item.state is State.HERE and length(order.folder / item.file.name) == item.file.size
+
+
+def _carry(order: Order) -> None:
+    """Name in this commit too what other models have of the repository: else they would lack what is here."""
+    for file in order.listing.others:
+        if order.place.has(file.etag, file.size):
+            order.place.link(order.listing.commit, file.name, file.etag)
 
 
 def _complete(order: Order) -> None:

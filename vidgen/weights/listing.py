@@ -20,13 +20,14 @@ NEAR = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """The files of a repository that a model needs, at one commit."""
+    """The files of a repository that a model needs, at one commit; `others` are what else it has."""
 
     repository: str
     revision: str
     commit: str
     gated: bool
     files: tuple[File, ...]
+    others: tuple[File, ...] = ()
 
 
 def listing(card: ModelCard, line: Line) -> Listing:
@@ -36,12 +37,14 @@ def listing(card: ModelCard, line: Line) -> Listing:
     files = [_file(entry) for entry in info.siblings or ()]
     if not re.fullmatch("[0-9a-f]{40}", commit):
         raise _no_hub()
+    needed = wanted(card, files)
     return Listing(
         repository=card.repository,
         revision=card.revision or "main",
         commit=commit,
         gated=bool(info.gated),
-        files=tuple(_sound(file, card) for file in wanted(card, files)),
+        files=tuple(_sound(file, card) for file in needed),
+        others=tuple(file for file in files if file not in needed and is_hash(file.etag)),
     )
 
 

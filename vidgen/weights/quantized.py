@@ -64,7 +64,7 @@ def _component(source: Path, repository: str, mine: Iterable[ModelCard]) -> str:
     """What is in a folder: it is called so, unless it is at the top of a repository."""
     if source.parent.name != "snapshots":
         return source.name
-    return next((part.name for card in mine for part in card.share(repository).components), "")
+    return next((part.name for card in mine for part in card.share(repository).components if part.at == "."), "")
 
 
 def _repository(source: Path) -> str:
