@@ -130,6 +130,7 @@ def test_a_draft_may_be_called_otherwise_by_then_if_its_latents_are_too(model: P
     assert finalize("liked.mkv.latents", output="{seed}.mkv").request.output == Path("3.mkv")
 
 
+@pytest.mark.slow
 def test_a_draft_is_decoded_again_like_any_clip_whose_latents_are_kept(vidgen: ANSWER, model: Path, whole: str) -> None:
     first = made(asked(model, draft=True))
     assert vidgen("decode", str(KEPT), "-o", "again.mkv").code == 0

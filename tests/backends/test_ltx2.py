@@ -363,7 +363,9 @@ def test_the_makers_lora_changes_the_transformer_alone_though_it_is_for_the_conn
     assert torch.equal(found["latents"], latents_of(asked(card(folder, FULL)), ())["latents"])
 
 
-@pytest.mark.parametrize("name", ["ltx-2-19b-dev", "ltx-2-19b-distilled-x2", FULL])
+@pytest.mark.parametrize(
+    "name", ["ltx-2-19b-dev", "ltx-2-19b-distilled-x2", pytest.param(FULL, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("mode", "seeds"), MODES)
 def test_bfloat16(folder: Path, mode: Mode, seeds: tuple[int, ...], name: str) -> None:
     rung = Rung(precision=Precision.BF16, placement=Placement.PHASE)

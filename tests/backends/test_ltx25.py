@@ -15,7 +15,7 @@ from tests.backends import test_ltx2 as older
 from tests.backends.films import through_disk
 from tests.conftest import ANSWER
 from vidgen import hub
-from vidgen.backends import ltx2, wording
+from vidgen.backends import ltx2, multimodal, stages, wording
 from vidgen.backends.quiet import found, quickly
 from vidgen.backends.twin import build
 from vidgen.catalog import cards
@@ -119,8 +119,9 @@ def test_the_full_schedule_ends_where_the_card_says(folder: Path) -> None:
     job = asked(folder, "ltx-2.5-dev", steps=4)
     backend = ltx2.open(job)
     pipe = backend._drawing_pipe(job, through_disk(backend.encode([job], lambda _: ())[0]))
-    pipe.scheduler.set_timesteps(4, mu=1.0)
-    assert pipe.scheduler.sigmas[-2].item() == pytest.approx(0.1)
+    scheduler = multimodal.following(job, stages.every(job)[0], pipe.scheduler)
+    scheduler.set_timesteps(4, mu=1.0)
+    assert scheduler.sigmas[-2].item() == pytest.approx(0.1)
     backend.close()
     with pytest.raises(UsageRefused, match="cannot be drawn in one step"):
         older.split(asked(folder, "ltx-2.5-dev", steps=1), ())

@@ -79,7 +79,8 @@ def whole(job: Job, pictures: Sequence[Image]) -> np.ndarray[Any, Any]:
         marks = request.keyframes
         words |= {"image": list(pictures), "video": [None] * len(marks)}
         words |= {"frame_index": [mark.frame for mark in marks], "strength": [mark.strength for mark in marks]}
-    times = {"timesteps": list(known.schedule.timesteps)} if known.schedule.timesteps else {}
+    moments = known.schedule.at(request.steps)
+    times = {"timesteps": list(moments)} if moments else {}
     with quickly():
         upscaler = model.from_pretrained(known.folder / "latent_upsampler", torch_dtype=pipe.vae.dtype)
         torch.manual_seed(request.seed)
@@ -124,6 +125,12 @@ def test_the_other_models_of_two_stages_too(
 
 def replaced(job: Job, keyframes: tuple[Keyframe, ...]) -> Job:
     return replace(job, request=replace(job.request, keyframes=keyframes))
+
+
+def test_other_steps_that_are_forced_are_those_of_the_first_stage(folder: Path) -> None:
+    job = asked(card(folder), steps=2, force=True)
+    assert job.steps == 5
+    same(job)
 
 
 def test_the_clip_is_cut_from_the_whole_canvas(folder: Path) -> None:

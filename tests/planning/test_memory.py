@@ -11,6 +11,7 @@ from vidgen.core.card import Guidance, Phase, Schedule
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
 from vidgen.core.request import Mode, Request
 from vidgen.planning.check import draw
+from vidgen.planning.drafts import first_stage
 from vidgen.planning.memory import component_gib, phases
 from vidgen.planning.settle import Subject, settle
 
@@ -179,3 +180,19 @@ def test_the_canvas_is_weighed_not_the_request() -> None:
     wanted, large = request(), Canvas(width=128, height=64, frames=17)
     (_, denoise, _) = phases(wanted, CARD, large, NOTHING, BF16_PHASE)
     assert denoise.work_gib == 2 * planned(BF16_PHASE, wanted)[Phase.DENOISE].work_gib
+
+
+@pytest.mark.parametrize(("name", "passes"), [("ltx-2-19b-dev-x2", 1), ("ltx-video-13b-0.9.7-dev-x2", 2)])
+def test_two_stages_need_what_the_larger_of_them_needs_and_a_draft_what_the_first_does(name: str, passes: int) -> None:
+    """Guidance takes two passes at once: in the first of a quarter of the tokens, in the second where it is guided."""
+    card = cards.card(name)
+    (wanted,), _ = settle({}, card, Subject(mode=Mode.T2V, prompt="x"), fresh_seed=1)
+    canvas = draw(wanted, card)
+    tokens = ((canvas.frames - 1) // 8 + 1) * (canvas.width // 64) * (canvas.height // 64)
+    works = {}
+    for known in (card, first_stage(card)):
+        half = canvas if known is card else replace(canvas, width=canvas.width // 2, height=canvas.height // 2)
+        [drawn] = [one for one in phases(wanted, known, half, NOTHING, BF16_PHASE) if one.phase is Phase.DENOISE]
+        works[known.refine is None] = drawn.work_gib
+    assert works[False] == pytest.approx(passes * tokens * card.cost.token_kib / 2**20)
+    assert works[True] == pytest.approx(2 * tokens * card.cost.token_kib / 4 / 2**20)

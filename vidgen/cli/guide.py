@@ -101,6 +101,7 @@ def sources(entry: ModelCard) -> list[list[str]]:
 def schedule(entry: ModelCard) -> str:
     """How a model is sampled."""
     steps = " or ".join(map(str, entry.schedule.fixed)) or str(entry.defaults["steps"])
+    steps += f" and {entry.refine.walked}" if entry.refine else ""
     scale = f"{float(str(entry.defaults['guidance_scale'])):g}"
     match entry.schedule.guidance:
         case Guidance.DISTILLED:

@@ -46,7 +46,8 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
     if phase is Phase.DENOISE:
         latents = (frames - 1) // card.grid.frames + 1
         tokens = latents * (canvas.width // card.grid.size) * (canvas.height // card.grid.size)
-        batched = card.schedule.guidance is not Guidance.EMBEDDED and request.guidance_scale > 1
+        largest = card.refine is None or card.refine.guided  # a first stage has a quarter of the tokens
+        batched = largest and card.schedule.guidance is not Guidance.EMBEDDED and request.guidance_scale > 1
         passes = 2 if batched and not card.cost.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
         return passes * (tokens * card.cost.token_kib * wide / 2**20 + pairs)
