@@ -128,7 +128,7 @@ class Parts:
 
     def hold(self, names: Sequence[str]) -> dict[str, Any]:
         """The components called `names`, on the device; by phase, every other one is let go of first."""
-        if self.rung.placement is Placement.PHASE:
+        if self.rung.placement is not Placement.RESIDENT:
             self._drop([name for name in self._held if name not in names])
         for name in names:
             if name not in self._held:
