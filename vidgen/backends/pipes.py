@@ -3,7 +3,6 @@
 Knows no family: which classes there are, a family says in its own table.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import fit, quantize, quiet
-from vidgen.backends.fit import UNREADABLE, Report, first_line
+from vidgen.backends import blame, fit, quantize, quiet
+from vidgen.backends.fit import UNREADABLE, Report
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
+from vidgen.core.card import Phase
 from vidgen.core.errors import WeightsRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision
@@ -98,6 +99,11 @@ class Kind:
     card: str = "config.json"
     instead: str = ""
 
+    @property
+    def weighs(self) -> bool:
+        """Whether it has weights: a scheduler and a tokenizer have none."""
+        return self.read not in (light, tokenizer)
+
 
 KINDS: Mapping[str, Kind] = {
     "FlowMatchEulerDiscreteScheduler": Kind(
@@ -121,6 +127,8 @@ class Parts:
             )
         self.rung = job.plan.rung
         self.device = job.plan.machine.device
+        self._machine = job.plan.machine
+        self._reading = job.card.ways[job.request.mode].phases[Phase.ENCODE]
         self.dtype = DTYPES[self.rung.precision.computed]
         self._card, self._folder = job.card, job.weights.folder
         self._kinds = {**KINDS, **kinds}
@@ -143,7 +151,7 @@ class Parts:
             with quiet.hushed(), torch.device("meta"):
                 return kind.bare(known, folder)
         except UNREADABLE as error:
-            raise _refused(name, folder, kind, error) from error
+            raise blame.refused(name, folder, kind.card, error, weights=kind.weighs) from error
 
     def tensors(self, name: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """Those called `keys` of the component called `name`, on the CPU, without the rest of its weights."""
@@ -155,7 +163,7 @@ class Parts:
                         found[key] = weights.get_tensor(key).to(self.dtype)
             return {key: found[key] for key in keys}
         except UNREADABLE as error:
-            raise _refused(name, folder, self._kind(name), error) from error
+            raise blame.refused(name, folder, self._kind(name).card, error) from error
 
     def close(self) -> None:
         """Let go of every component."""
@@ -171,97 +179,70 @@ class Parts:
         return self._kinds[wanted]
 
     def _load(self, name: str) -> Any:
-        precision = self.rung.precision
-        if not precision.quantized or not self._card.component(name).blocks:
-            part = self._read(name)
-        else:
-            part = quantize.quantized(
-                self._folder / name, precision, lambda: self._read(name), lambda: self.skeleton(name)
-            )
+        part = self._made(name)
         if isinstance(part, torch.nn.Module):
             return part.requires_grad_(False).eval().to(self.device.value)
         return part
 
+    def _made(self, name: str) -> Any:
+        """The component at its precision, on the CPU."""
+        precision = self._precision(name)
+        if not precision.quantized or not self._card.component(name).blocks:
+            return self._read(name)
+        return quantize.quantized(
+            self._folder / name,
+            quantize.scheme(precision, self._machine),
+            self.device.value,
+            lambda: self._read(name),
+            lambda: self._bare(name),
+        )
+
+    def _bare(self, name: str) -> Any:
+        """The component without weights, but with all that is computed and not loaded."""
+        kind = self._kind(name)
+        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(self._dtype(name))
+        try:
+            with quiet.hushed(), init_empty_weights(include_buffers=False):
+                return kind.bare(known, self._folder / name)
+        finally:
+            torch.set_default_dtype(usual)
+
+    def _precision(self, name: str) -> Precision:
+        """The format of a component: text encoders may have one of their own."""
+        if name in self._reading and self._kind(name).read is encoder:
+            return self.rung.encoder or self.rung.precision
+        return self.rung.precision
+
     def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
-        _same_class(name, folder / kind.card, wanted)
+        blame.same_class(name, folder / kind.card, wanted)
         try:
             with quiet.quickly():
                 part, report = kind.read(known, folder, self._dtype(name))
         except UNREADABLE as error:
             if exhausted(error):
                 raise
-            raise _refused(name, folder, kind, error) from error
+            raise blame.refused(name, folder, kind.card, error, weights=kind.weighs) from error
         fit.refuse(name, folder, report)
         return part
 
     def _dtype(self, name: str) -> torch.dtype:
         """What a component is held and computed in: its makers' choice where it is not the plan's."""
         component = self._card.component(name)
-        if component.wide:
-            return torch.float32
-        return torch.float16 if self.dtype is torch.bfloat16 and component.half == "fp16" else self.dtype
+        dtype = torch.float32 if component.wide else DTYPES[self._precision(name).computed]
+        return torch.float16 if dtype is torch.bfloat16 and component.half == "fp16" else dtype
 
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:
             part = self._held.pop(name)
-            if isinstance(part, torch.nn.Module):
-                part.to("meta")  # models hold themselves in cycles: this frees their weights now, without a collection
+            for module in part.modules() if isinstance(part, torch.nn.Module) else ():
+                module._parameters.clear()  # models hold themselves in cycles: this frees their weights now,
+                module._buffers.clear()  # without a collection
         if names and self.device is Device.CUDA:
             torch.cuda.empty_cache()
-
-
-def _same_class(name: str, card: Path, wanted: str) -> None:
-    """Refuse a folder that names another class: a scheduler of another kind would load without a word."""
-    try:
-        named = json.loads(card.read_text(encoding="utf-8")).get("_class_name", wanted)
-    except UNREADABLE:
-        return
-    if named != wanted:
-        raise WeightsRefused(
-            f"{name} in {card.parent} is a {named}, not a {wanted}", "these are another model's files: check the card"
-        )
-
-
-def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRefused:
-    """The refusal that names the file at fault, which the libraries' own messages often get wrong."""
-    for file in _wanted_files(folder, kind):
-        if not file.is_file():
-            return WeightsRefused(
-                f"{name} cannot be loaded: {file} is missing", "if it was downloaded: vidgen download --repair MODEL"
-            )
-        try:
-            _peek(file)
-        except UNREADABLE as fault:
-            return WeightsRefused(
-                f"{name} cannot be loaded: {file} is damaged ({first_line(fault)})",
-                "if it was downloaded: vidgen download --repair MODEL",
-            )
-    return WeightsRefused(
-        f"{name} in {folder} cannot be loaded: {first_line(error)}",
-        "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
-    )
-
-
-def _wanted_files(folder: Path, kind: Kind) -> Iterator[Path]:
-    yield folder / kind.card
-    if kind.read in (light, tokenizer):
-        return
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    yield from indices
-    for index in indices:
-        yield from (folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())))
-    weights = sorted(folder.glob("*.safetensors"))
-    yield from weights or [folder / "*.safetensors"]
-
-
-def _peek(file: Path) -> None:
-    """Read as much of `file` as shows that it is whole."""
-    if file.suffix == ".safetensors":
-        with safe_open(file, framework="pt"):
-            return
-    json.loads(file.read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -68,7 +68,7 @@ SETTINGS: Mapping[str, Any] = {
     "fit": _text("--fit", "How pictures of another shape are fitted: crop, pad, stretch.", CLIP, metavar="HOW"),
     "background": _text("--background", "Colour behind padding and transparency.", CLIP, metavar="COLOUR"),
     "sound": _switch("--sound/--no-sound", "Sound, where the model makes it.", CLIP),
-    "precision": _text("--precision", "How weights are held: auto, fp32, bf16, int8 or fp8.", RUN, metavar="NAME"),
+    "precision": _text("--precision", "How weights are held: auto, fp32, bf16, int8, fp8 or nf4.", RUN, metavar="NAME"),
     "strict": _switch("--strict/--no-strict", "Refuse what would need an adjustment.", RUN),
     "crf": _text("--crf", "Compression: lower is better and larger.", OUT, metavar="N"),
     "codec": _text("--codec", "h264, h265, av1, vp9, ffv1 or auto.", OUT, metavar="NAME"),
