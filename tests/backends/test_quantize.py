@@ -85,10 +85,11 @@ BYTES = {Precision.INT8: (1.0, 4.0, 0.0), Precision.FP8: (1.0, 4.0, 0.0), Precis
 @pytest.mark.parametrize("precision", QUANTIZED)
 def test_the_blocks_take_the_bytes_of_their_format_and_the_card_says_which_share_they_are(precision: Precision) -> None:
     job = pocket(precision)
-    parts = pipes.Parts(job, ltx.KINDS)
+    parts, whole = (pipes.Parts(each, ltx.KINDS) for each in (job, pocket(Precision.BF16)))
     weight, row, layer = BYTES[precision]
     for name in ("transformer", "text_encoder"):
-        part, count = parts.hold([name])[name], job.card.component(name).parameters
+        part = parts.hold([name])[name]
+        count = sum(tensor.numel() for tensor in whole.hold([name])[name].parameters())
         layers = [m for n, m in part.named_modules() if quantize.in_blocks(m, n)]
         blocks = sum(m.in_features * m.out_features for m in layers)
         assert job.card.component(name).blocks == pytest.approx(blocks / count, abs=1e-6)
@@ -111,7 +112,7 @@ def held(part: torch.nn.Module) -> int:
 def test_text_encoders_have_a_precision_of_their_own(encoder: Precision, kept: Path, counted: list[str]) -> None:
     whole = film(pocket(Precision.BF16))
     mixed = film(pocket(Precision.BF16, encoder))
-    assert psnr(whole, mixed) > 30
+    assert psnr(whole, mixed) > (20 if encoder is Precision.NF4 else 30)
     assert not (mixed == film(pocket(Precision.FP32, encoder))).all()
     assert {path.name.split("-")[1] for path in kept.glob("*")} == ({"text_encoder"} if encoder.quantized else set())
 

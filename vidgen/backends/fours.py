@@ -22,10 +22,14 @@ STATE = ("absmax", "quant_map", "quant_state.bitsandbytes__nf4")
 """What stands in a file beside the packed weights, under their name."""
 
 
+DOWNLOADER = "kernels"
+"""Where it is installed, bitsandbytes has it fetch code from the hub as soon as it is imported."""
+
+
 def bring() -> None:
     """Import bitsandbytes."""
     importlib.import_module(DYNAMO)
-    with quiet.quickly([name for name in HIDDEN if name != LIBRARY]):
+    with quiet.quickly([DOWNLOADER, *(name for name in HIDDEN if name != LIBRARY)]):
         importlib.import_module("bitsandbytes.nn")
 
 
@@ -63,20 +67,6 @@ def fill(part: torch.nn.Module, tensors: Mapping[str, torch.Tensor], facts: Mapp
             state = library.QuantState.from_dict(facts_of, device=torch.device("cpu"))
             _put(part, name, layer, packed, state)
     part.load_state_dict(named, strict=False, assign=True)
-
-
-def again(like: Any, packed: torch.Tensor, absmax: torch.Tensor, code: torch.Tensor) -> Any:
-    """Weights as those of `like`, with their bytes and scales elsewhere."""
-    library, old = importlib.import_module("bitsandbytes.functional"), like.quant_state
-    state = library.QuantState(
-        absmax=absmax,
-        shape=old.shape,
-        code=code,
-        blocksize=old.blocksize,
-        quant_type=old.quant_type,
-        dtype=old.dtype,
-    )
-    return _weights(packed, state)
 
 
 def _put(part: torch.nn.Module, name: str, layer: Any, packed: torch.Tensor, state: Any) -> None:

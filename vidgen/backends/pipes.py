@@ -13,12 +13,13 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import blame, fit, quantize, quiet
+from vidgen.backends import blame, files, fit, quantize, quiet, streaming
 from vidgen.backends.fit import UNREADABLE, Report
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
 from vidgen.core.card import Phase
-from vidgen.core.errors import WeightsRefused
+from vidgen.core.conflicts import conflict
+from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision
 
@@ -116,6 +117,12 @@ KINDS: Mapping[str, Kind] = {
 """The classes that several families use. No other class is ever loaded, whatever a downloaded file names."""
 
 
+BY_BLOCK = (Placement.STREAM, Placement.DISK)
+
+PLACES: Mapping[Reader, Callable[..., tuple[files.Places, Report]]] = {model: files.of_model, encoder: files.of_encoder}
+"""How it is found out where weights are, by how a class is read."""
+
+
 class Parts:
     """The components of one model: each loaded when a phase first needs it, dropped when the plan says so."""
 
@@ -127,6 +134,8 @@ class Parts:
             )
         self.rung = job.plan.rung
         self.device = job.plan.machine.device
+        if found := conflict(self.rung, self.device):
+            raise UsageRefused(f"{found.what}: {found.why}", "leave --offload and --precision to the plan")
         self._machine = job.plan.machine
         self._reading = job.card.ways[job.request.mode].phases[Phase.ENCODE]
         self.dtype = DTYPES[self.rung.precision.computed]
@@ -179,10 +188,40 @@ class Parts:
         return self._kinds[wanted]
 
     def _load(self, name: str) -> Any:
-        part = self._made(name)
-        if isinstance(part, torch.nn.Module):
-            return part.requires_grad_(False).eval().to(self.device.value)
+        streams = self.rung.placement in BY_BLOCK and self._stacked(name)
+        part = self._shelved(name) if streams and self.rung.placement is Placement.DISK else self._made(name)
+        if not isinstance(part, torch.nn.Module):
+            return part
+        part.requires_grad_(False).eval()
+        if not streams:
+            return part.to(self.device.value)
+        if self.rung.placement is Placement.STREAM:
+            streaming.from_memory(part, self.device.value, self._resident(name))
         return part
+
+    def _shelved(self, name: str) -> Any:
+        """The component with its blocks in their files."""
+        kind, folder = self._kind(name), self._folder / name
+        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
+        blame.same_class(name, folder / kind.card, self._card.component(name).kind)
+        try:
+            part = self._bare(name)
+            with quiet.quickly():
+                places, report = PLACES[kind.read](known, part, folder, self._dtype(name))
+            fit.refuse(name, folder, report)
+            streaming.from_files(part, places, self.device.value, self._resident(name))
+        except UNREADABLE as error:
+            if exhausted(error):
+                raise
+            raise blame.refused(name, folder, kind.card, error) from error
+        return part
+
+    def _stacked(self, name: str) -> bool:
+        """Whether a component is mostly repeated blocks: text encoders, what connects them, and transformers are."""
+        return self._kind(name).read is encoder or name.startswith(("transformer", "connectors"))
+
+    def _resident(self, name: str) -> int:
+        return self.rung.resident if name.startswith("transformer") else 0
 
     def _made(self, name: str) -> Any:
         """The component at its precision, on the CPU."""
@@ -238,6 +277,8 @@ class Parts:
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:
             part = self._held.pop(name)
+            if bringing := streaming.stream(part):
+                bringing.close()
             for module in part.modules() if isinstance(part, torch.nn.Module) else ():
                 module._parameters.clear()  # models hold themselves in cycles: this frees their weights now,
                 module._buffers.clear()  # without a collection
