@@ -189,15 +189,17 @@ def test_all_of_it_is_given_back(placement: Placement, twin: Path) -> None:
 
 
 @pytest.mark.parametrize("placement", [Placement.PHASE, *BY_BLOCK])
-def test_many_clips_hold_no_more_than_one(placement: Placement, twin: Path) -> None:
+def test_many_clips_hold_no_more_than_a_few(placement: Placement, twin: Path) -> None:
     job = on(twin, placement=placement)
-    counts: list[int] = []
     with opened(job) as backend:
-        for seed in range(8):
-            tiny.straight(backend, replace(job, request=replace(job.request, seed=seed, steps=1)))
+
+        def count(clips: int) -> int:
+            for seed in range(clips):
+                tiny.straight(backend, replace(job, request=replace(job.request, seed=seed, steps=1)))
             gc.collect()
-            counts.append(sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()))
-    assert counts[-1] == counts[2]
+            return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+        assert count(2) == count(8)
 
 
 def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: Path) -> None:
@@ -207,6 +209,17 @@ def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: P
         assert not any(map(here, streaming.blocks(part).values()))
         assert not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
     held.close()
+
+
+def test_files_that_go_while_they_are_in_use_are_named(tmp_path: Path) -> None:
+    folder = twins.ltx(tmp_path / "ltx")
+    job = on(folder, placement=Placement.DISK)
+    file = next((folder / "transformer").glob("*.safetensors"))
+    with opened(job) as backend:
+        conditioning = backend.encode([job], lambda _: ())[0]
+        with pytest.raises(WeightsRefused, match="cannot be read any more") as refused:
+            backend.denoise(job, conditioning, [], lambda done, total, state=None, /: file.unlink(missing_ok=True))
+    assert str(file) in refused.value.message
 
 
 @pytest.mark.parametrize("fault", ["missing", "mismatched", "truncated"])

@@ -13,7 +13,7 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import blame, files, fit, quantize, quiet, streaming
+from vidgen.backends import blame, files, fit, quantize, quiet, streaming, turns
 from vidgen.backends.fit import UNREADABLE, Report
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
@@ -193,6 +193,8 @@ class Parts:
         if not isinstance(part, torch.nn.Module):
             return part
         part.requires_grad_(False).eval()
+        if self.rung.turns and name.startswith("transformer"):
+            turns.in_turn(part)
         if not streams:
             return part.to(self.device.value)
         if self.rung.placement is Placement.STREAM:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from vidgen.backends.apart import Leaves
+from vidgen.backends.fit import first_line
+from vidgen.backends.port import exhausted
+from vidgen.core.errors import WeightsRefused
 from vidgen.core.machine import Device
 
 ALIGNED = 64
@@ -96,9 +99,16 @@ class Shelf:
 
 
 def read(places: Iterable[Place]) -> Leaves:
-    """The weights at these places."""
+    """The weights at these places. Refuses files that have gone or changed since they were looked at (exit 4)."""
     found: Leaves = []
     for path, group in groupby(places, key=lambda place: place.file):
-        with safe_open(path, framework="pt") as file:
-            found += [file.get_tensor(place.key).to(place.dtype) for place in group]
+        try:
+            with safe_open(path, framework="pt") as file:
+                found += [file.get_tensor(place.key).to(place.dtype) for place in group]
+        except (OSError, SafetensorError) as error:
+            if exhausted(error):
+                raise
+            raise WeightsRefused(
+                f"{path} cannot be read any more: {first_line(error)}", "see that the disk is there, and start again"
+            ) from error
     return found
