@@ -3,20 +3,28 @@
 Knows no family: which classes there are, a family says in its own table.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import blame, files, fit, quantize, quiet, streaming, turns
-from vidgen.backends.fit import UNREADABLE, Report
+from vidgen.backends import blame, fit, quantize, quiet, streaming, turns
+from vidgen.backends.fit import UNREADABLE
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
+from vidgen.backends.readers import KINDS as KINDS
+from vidgen.backends.readers import PLACES
+from vidgen.backends.readers import Kind as Kind
+from vidgen.backends.readers import Reader as Reader
+from vidgen.backends.readers import bare_encoder as bare_encoder
+from vidgen.backends.readers import encoder as encoder
+from vidgen.backends.readers import light as light
+from vidgen.backends.readers import model as model
+from vidgen.backends.readers import tokenizer as tokenizer
 from vidgen.core.card import Phase
 from vidgen.core.conflicts import conflict
 from vidgen.core.errors import UsageRefused, WeightsRefused
@@ -26,101 +34,7 @@ from vidgen.core.plan import Job, Placement, Precision
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 """What is computed in."""
 
-Reader: TypeAlias = Callable[[Any, Path, torch.dtype], tuple[Any, Report]]
-"""Reads a folder as a class: the object, and which keys were missing, unexpected or of another shape."""
-
-
-def model(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads a model of Diffusers, or only its headers when those do not fit."""
-    if fit.faulty(report := _compared(lambda: fit.of_model(_on_meta(kind, folder), folder))):
-        return None, report
-    loaded, report = kind.from_pretrained(
-        folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    return loaded, report
-
-
-def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads a model of Transformers, or only its headers when those do not fit."""
-    if fit.faulty(report := _compared(lambda: fit.of_encoder(kind, folder))):
-        return None, report
-    loaded, report = kind.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # else it raises without their names; we refuse them ourselves
-    )
-    return loaded, report
-
-
-def tokenizer(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads a tokenizer. Transformers would make up an empty one where the vocabulary is missing."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model", "vocab.json")):
-        raise FileNotFoundError(f"{folder / 'tokenizer.json'} is missing")
-    return light(kind, folder, dtype)
-
-
-def light(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads what has no weights, a scheduler."""
-    return kind.from_pretrained(folder, local_files_only=True), {}
-
-
-def bare(kind: Any, folder: Path) -> Any:
-    """Makes a model of Diffusers from its configuration alone."""
-    return kind.from_config(kind.load_config(folder, local_files_only=True))
-
-
-def bare_encoder(kind: Any, folder: Path) -> Any:
-    """Makes a model of Transformers from its configuration alone."""
-    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
-
-
-def _compared(compare: Callable[[], Report]) -> Report:
-    """What the headers show; nothing when they cannot be compared, and then loading shows what is wrong."""
-    try:
-        return compare()
-    except UNREADABLE:
-        return {}
-
-
-def _on_meta(kind: Any, folder: Path) -> Any:
-    with torch.device("meta"):
-        return bare(kind, folder)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
-    """A class that we load, or another `instead`: its module, how it is read and made bare, the file that names it."""
-
-    module: str
-    read: Reader
-    bare: Callable[[Any, Path], Any] = bare
-    card: str = "config.json"
-    instead: str = ""
-
-    @property
-    def weighs(self) -> bool:
-        """Whether it has weights: a scheduler and a tokenizer have none."""
-        return self.read not in (light, tokenizer)
-
-
-KINDS: Mapping[str, Kind] = {
-    "FlowMatchEulerDiscreteScheduler": Kind(
-        module="diffusers.schedulers.scheduling_flow_match_euler_discrete", read=light, card="scheduler_config.json"
-    ),
-    "PreTrainedTokenizerFast": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
-    "T5EncoderModel": Kind(module="transformers", read=encoder, bare=bare_encoder),
-    "T5Tokenizer": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
-}
-"""The classes that several families use. No other class is ever loaded, whatever a downloaded file names."""
-
-
 BY_BLOCK = (Placement.STREAM, Placement.DISK)
-
-PLACES: Mapping[Reader, Callable[..., tuple[files.Places, Report]]] = {model: files.of_model, encoder: files.of_encoder}
-"""How it is found out where weights are, by how a class is read."""
 
 
 class Parts:
@@ -154,7 +68,7 @@ class Parts:
 
     def skeleton(self, name: str) -> Any:
         """The component called `name` without its weights: they take no memory and no time."""
-        kind, folder = self._kind(name), self._folder / name
+        kind, folder = self._kind(name), self._place(name)
         known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         try:
             with quiet.hushed(), torch.device("meta"):
@@ -164,7 +78,7 @@ class Parts:
 
     def tensors(self, name: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """Those called `keys` of the component called `name`, on the CPU, without the rest of its weights."""
-        folder, found = self._folder / name, dict[str, torch.Tensor]()
+        folder, found = self._place(name), dict[str, torch.Tensor]()
         try:
             for file in sorted(folder.glob("*.safetensors")):
                 with safe_open(file, framework="pt") as weights:
@@ -177,6 +91,10 @@ class Parts:
     def close(self) -> None:
         """Let go of every component."""
         self._drop(list(self._held))
+
+    def _place(self, name: str) -> Path:
+        """The folder of a component."""
+        return self._folder / name
 
     def _kind(self, name: str) -> Kind:
         wanted = self._card.component(name).kind
@@ -203,7 +121,7 @@ class Parts:
 
     def _shelved(self, name: str) -> Any:
         """The component with its blocks in their files."""
-        kind, folder = self._kind(name), self._folder / name
+        kind, folder = self._kind(name), self._place(name)
         known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         blame.same_class(name, folder / kind.card, self._card.component(name).kind)
         try:
@@ -231,7 +149,7 @@ class Parts:
         if not precision.quantized or not self._card.component(name).blocks:
             return self._read(name)
         return quantize.quantized(
-            self._folder / name,
+            self._place(name),
             quantize.scheme(precision, self._machine),
             self.device.value,
             lambda: self._read(name),
@@ -246,7 +164,7 @@ class Parts:
         torch.set_default_dtype(self._dtype(name))
         try:
             with quiet.hushed(), init_empty_weights(include_buffers=False):
-                return kind.bare(known, self._folder / name)
+                return kind.bare(known, self._place(name))
         finally:
             torch.set_default_dtype(usual)
 
@@ -257,7 +175,7 @@ class Parts:
         return self.rung.precision
 
     def _read(self, name: str) -> Any:
-        kind, folder, wanted = self._kind(name), self._folder / name, self._card.component(name).kind
+        kind, folder, wanted = self._kind(name), self._place(name), self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
         blame.same_class(name, folder / kind.card, wanted)
         try:
