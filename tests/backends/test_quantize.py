@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests import twins
-from vidgen.backends import eights, ltx, pipes, quantize, store
+from tests.backends import tiny
+from vidgen.backends import eights, hunyuan, ltx, pipes, quantize, store
 from vidgen.catalog import cards
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Job, Placement, Precision, Rung
-from vidgen.core.request import Lora
+from vidgen.core.request import Lora, Mode
 from vidgen.media.measures import psnr
 
 QUANTIZED = [precision for precision in Precision if precision.quantized]
@@ -151,6 +152,20 @@ def test_a_copy_of_another_scheme_is_known_by_it(tmp_path: Path, kept: Path) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"a": torch.zeros(1)}, path, metadata=store.made(tmp_path / "vae", Precision.FP8, mark))
     assert [copy.fault for copy in store.copies()] == ["", ""]
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.NF4])
+def test_a_copy_has_what_is_computed_and_in_no_file(precision: Precision, tmp_path: Path, counted: list[str]) -> None:
+    twin = tiny.card(tiny.folder("hunyuan-video", tmp_path))
+    rung = Rung(precision=precision, placement=Placement.PHASE)
+    parts = pipes.Parts(tiny.job(twin, Mode.T2V, rung=rung), hunyuan.KINDS)
+    made = parts.hold(["text_encoder"])["text_encoder"]
+    ids = torch.tensor([[1, 2, 3]])
+    whole = made(ids).last_hidden_state
+    parts.hold(["tokenizer"])
+    taken = parts.hold(["text_encoder"])["text_encoder"]
+    assert counted == ["text_encoder", "tokenizer"]
+    assert torch.equal(taken(ids).last_hidden_state, whole)
 
 
 def test_other_files_or_another_scheme_are_never_taken_for_what_was_kept(tmp_path: Path, kept: Path) -> None:
