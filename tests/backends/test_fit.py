@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import twins
-from vidgen.backends import fit, ltx, pipes, quiet
+from vidgen.backends import fit, ltx, pipes, quiet, readers
 from vidgen.core.errors import WeightsRefused
 
 MODEL, ENCODER = "diffusion_pytorch_model.safetensors", "model.safetensors"
@@ -181,7 +181,7 @@ def test_a_class_that_has_no_skeleton_is_loaded_and_judged_as_it_ever_was(
     def numbers(*_: object, **__: object) -> None:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
 
-    monkeypatch.setattr(pipes, "_on_meta", numbers)
+    monkeypatch.setattr(readers, "_on_meta", numbers)
     assert hold(folder, "vae") is not None
     key = change(folder / "vae" / MODEL, _missing)
     with pytest.raises(WeightsRefused, match=key):

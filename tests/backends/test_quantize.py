@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests import twins
-from vidgen.backends import ltx, pipes, quantize, store
+from tests.backends import tiny
+from vidgen.backends import eights, hunyuan, ltx, pipes, quantize, store
 from vidgen.catalog import cards
+from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Job, Placement, Precision, Rung
-from vidgen.core.request import Lora
+from vidgen.core.request import Lora, Mode
 from vidgen.media.measures import psnr
 
 QUANTIZED = [precision for precision in Precision if precision.quantized]
-LEAST = {Precision.INT8: 40.0, Precision.FP8: 30.0}
+LEAST = {Precision.INT8: 40.0, Precision.FP8: 30.0, Precision.NF4: 20.0}
 """Decibels between a clip of the built-in model and its bf16 self."""
 
 
-def rung(precision: Precision) -> Rung:
-    return Rung(precision=precision, placement=Placement.PHASE)
-
-
-def pocket(precision: Precision, **words: Any) -> Job:
-    card = cards.card("pocket")
+def pocket(precision: Precision, encoder: Precision | None = None, **words: Any) -> Job:
     return twins.job(
-        card, width=32, height=32, frames=5, steps=2, negative="", rung=rung(precision), prompt="a red circle", **words
+        cards.card("pocket"),
+        **{"width": 32, "height": 32, "frames": 5, "steps": 2, "negative": "", "prompt": "a red circle", **words},
+        rung=Rung(precision=precision, placement=Placement.PHASE, encoder=encoder),
     )
 
 
@@ -79,27 +79,93 @@ def test_a_quantized_clip_is_near_the_whole_one_and_quantized_once(
     assert psnr(whole, first) > LEAST[precision]
 
 
+BYTES = {Precision.INT8: (1.0, 4.0, 0.0), Precision.FP8: (1.0, 4.0, 0.0), Precision.NF4: (0.5 + 4 / 64, 0.0, 64.0)}
+"""Of a weight with its share of a scale, of a row's scale, of a layer's table."""
+
+
 @pytest.mark.parametrize("precision", QUANTIZED)
-def test_the_blocks_take_half_the_bytes_and_the_card_says_which_share_they_are(precision: Precision) -> None:
+def test_the_blocks_take_the_bytes_of_their_format_and_the_card_says_which_share_they_are(precision: Precision) -> None:
     job = pocket(precision)
-    parts = pipes.Parts(job, ltx.KINDS)
+    parts, whole = (pipes.Parts(each, ltx.KINDS) for each in (job, pocket(Precision.BF16)))
+    weight, row, layer = BYTES[precision]
     for name in ("transformer", "text_encoder"):
         part = parts.hold([name])[name]
-        tensors = list(part.parameters())
-        count = sum(tensor.numel() for tensor in tensors)
-        blocks = sum(m.weight.numel() for n, m in part.named_modules() if quantize.in_blocks(m, n))
+        count = sum(tensor.numel() for tensor in whole.hold([name])[name].parameters())
+        layers = [m for n, m in part.named_modules() if quantize.in_blocks(m, n)]
+        blocks = sum(m.in_features * m.out_features for m in layers)
         assert job.card.component(name).blocks == pytest.approx(blocks / count, abs=1e-6)
-        rows = sum(m.weight.shape[0] for n, m in part.named_modules() if quantize.in_blocks(m, n))
-        assert held(tensors) == blocks + 4 * rows + 2 * (count - blocks)
+        rows = sum(m.out_features for m in layers)
+        assert held(part) == weight * blocks + row * rows + layer * len(layers) + 2 * (count - blocks)
 
 
-def held(tensors: list[torch.Tensor]) -> int:
-    """Bytes of storage, those within torchao's tensors too."""
+def held(part: torch.nn.Module) -> int:
+    """Bytes of storage, those within the libraries' tensors too."""
     total = 0
-    for tensor in tensors:
+    for tensor in part.parameters():
         inner = [getattr(tensor, name) for name in ("qdata", "scale")] if hasattr(tensor, "qdata") else [tensor]
+        state = vars(tensor).get("quant_state")
+        inner += [state.absmax, state.code] if state else []
         total += sum(each.numel() * each.element_size() for each in inner)
     return total
+
+
+@pytest.mark.parametrize("encoder", [Precision.INT8, Precision.NF4, Precision.FP32])
+def test_text_encoders_have_a_precision_of_their_own(encoder: Precision, kept: Path, counted: list[str]) -> None:
+    whole = film(pocket(Precision.BF16))
+    mixed = film(pocket(Precision.BF16, encoder))
+    assert psnr(whole, mixed) > (20 if encoder is Precision.NF4 else 30)
+    assert not (mixed == film(pocket(Precision.FP32, encoder))).all()
+    assert {path.name.split("-")[1] for path in kept.glob("*")} == ({"text_encoder"} if encoder.quantized else set())
+
+
+def test_an_encoder_of_the_same_precision_as_the_rest_changes_nothing() -> None:
+    assert (film(pocket(Precision.INT8)) == film(pocket(Precision.INT8, Precision.INT8))).all()
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "name"),
+    [
+        (Device.CUDA, (8, 9), "fp8-dynamic"),
+        (Device.CUDA, (9, 0), "fp8-dynamic"),
+        (Device.CUDA, (8, 6), "fp8"),
+        (Device.CPU, (0, 0), "fp8"),
+    ],
+)
+def test_fp8_is_multiplied_where_the_card_can_and_only_held_elsewhere(
+    device: Device, capability: tuple[int, int], name: str, tmp_path: Path
+) -> None:
+    machine = Machine(device=device, name="a card", ram_gib=8.0, cores=2, compute_capability=capability)
+    how = quantize.scheme(Precision.FP8, machine)
+    eights.bring()
+    assert how.name == name
+    assert (type(eights.config(name)).__name__ == "Float8DynamicActivationFloat8WeightConfig") is bool(how.mark)
+    assert (store.place(tmp_path, Precision.FP8, how.mark) == store.place(tmp_path, Precision.FP8)) is not bool(
+        how.mark
+    )
+
+
+def test_a_copy_of_another_scheme_is_known_by_it(tmp_path: Path, kept: Path) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "a.safetensors").write_bytes(b"one")
+    for mark in ("", "dynamic"):
+        path = store.place(tmp_path / "vae", Precision.FP8, mark)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"a": torch.zeros(1)}, path, metadata=store.made(tmp_path / "vae", Precision.FP8, mark))
+    assert [copy.fault for copy in store.copies()] == ["", ""]
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.NF4])
+def test_a_copy_has_what_is_computed_and_in_no_file(precision: Precision, tmp_path: Path, counted: list[str]) -> None:
+    twin = tiny.card(tiny.folder("hunyuan-video", tmp_path))
+    rung = Rung(precision=precision, placement=Placement.PHASE)
+    parts = pipes.Parts(tiny.job(twin, Mode.T2V, rung=rung), hunyuan.KINDS)
+    made = parts.hold(["text_encoder"])["text_encoder"]
+    ids = torch.tensor([[1, 2, 3]])
+    whole = made(ids).last_hidden_state
+    parts.hold(["tokenizer"])
+    taken = parts.hold(["text_encoder"])["text_encoder"]
+    assert counted == ["text_encoder", "tokenizer"]
+    assert torch.equal(taken(ids).last_hidden_state, whole)
 
 
 def test_other_files_or_another_scheme_are_never_taken_for_what_was_kept(tmp_path: Path, kept: Path) -> None:
@@ -110,7 +176,7 @@ def test_other_files_or_another_scheme_are_never_taken_for_what_was_kept(tmp_pat
     time.sleep(0.01)
     (folder / "a.safetensors").write_bytes(b"two")
     marks |= {store.place(folder, precision) for precision in QUANTIZED}
-    assert len(marks) == 4
+    assert len(marks) == 2 * len(QUANTIZED)
 
 
 def test_a_damaged_copy_is_made_again(kept: Path) -> None:
@@ -139,11 +205,12 @@ def test_it_all_happens_without_a_word(kept: Path) -> None:
     assert (done.stdout, done.stderr) == ("x.mp4\n", "")
 
 
-def test_a_lora_is_worn_over_quantized_weights() -> None:
+@pytest.mark.parametrize(("precision", "least"), [(Precision.INT8, 30), (Precision.NF4, 20)])
+def test_a_lora_is_worn_over_quantized_weights(precision: Precision, least: int) -> None:
     lora = [Lora(path=twins.lora(Path("style.safetensors"), width=128))]
-    worn = {each: film(pocket(each, loras=lora)) for each in (Precision.BF16, Precision.INT8)}
-    assert psnr(worn[Precision.BF16], worn[Precision.INT8]) > 30
-    assert psnr(worn[Precision.INT8], film(pocket(Precision.INT8))) < 20
+    worn = {each: film(pocket(each, loras=lora)) for each in (Precision.BF16, precision)}
+    assert psnr(worn[Precision.BF16], worn[precision]) > least
+    assert psnr(worn[precision], film(pocket(precision))) < 20
 
 
 @pytest.mark.parametrize(

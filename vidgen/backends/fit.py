@@ -70,21 +70,37 @@ def of_encoder(kind: Any, folder: Path) -> Report:
 
     It is loaded with tensors that have shapes and no contents: names that it converts or ties are known to it alone.
     """
-    entries = header(folder / ENCODER).tensors if (folder / ENCODER).is_file() else _indexed(folder, ENCODER)
-    config = kind.config_class.from_pretrained(folder, local_files_only=True)
-    if entries is None or getattr(config, "quantization_config", None):
+    held = entries(folder)
+    if held is None or getattr(configuration(kind, folder), "quantization_config", None):
         return {}
+    tensors = {key: torch.empty(entry.shape, device="meta") for key, entry in held.items()}
+    skeleton, report = loaded(kind, folder, tensors, torch.float32)
+    return {**report, "integer_keys": _integers(held, skeleton.state_dict())}
+
+
+def entries(folder: Path) -> Mapping[str, Entry] | None:
+    """The tensors in the files of a model of Transformers; None where nothing says which those are."""
+    return header(folder / ENCODER).tensors if (folder / ENCODER).is_file() else _indexed(folder, ENCODER)
+
+
+def configuration(kind: Any, folder: Path) -> Any:
+    """The configuration of a model of Transformers."""
+    return kind.config_class.from_pretrained(folder, local_files_only=True)
+
+
+def loaded(kind: Any, folder: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> tuple[Any, Report]:
+    """A model of Transformers with these tensors, which have no contents, as `dtype`; and its own report."""
     skeleton, report = kind.from_pretrained(
         None,
-        config=config,
-        state_dict={key: torch.empty(entry.shape, device="meta") for key, entry in entries.items()},
+        config=configuration(kind, folder),
+        state_dict=dict(tensors),
         device_map={"": "meta"},
-        dtype=torch.float32,
+        dtype=dtype,
         local_files_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    return {**report, "integer_keys": _integers(entries, skeleton.state_dict())}
+    return skeleton, report
 
 
 def refuse(name: str, folder: Path, report: Report) -> None:

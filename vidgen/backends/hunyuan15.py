@@ -184,6 +184,7 @@ class _Wardrobe:
 
     def __init__(self, transformer: Any) -> None:
         self._transformer = transformer
+        self.components = {"transformer": transformer}
 
     def load_lora_weights(self, folder: str, **options: Any) -> None:
         self._transformer.load_lora_adapter(folder, prefix="transformer", **options)

@@ -1,10 +1,10 @@
 """LoRAs on a pipeline's transformer, for as long as they are worn."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from vidgen.backends import quiet
+from vidgen.backends import quiet, streaming
 from vidgen.backends.fit import UNREADABLE, first_line
 from vidgen.backends.port import exhausted
 from vidgen.core.errors import WeightsRefused
@@ -20,9 +20,12 @@ def wearing(pipe: Any, loras: Sequence[Lora]) -> Iterator[None]:
     quiet.bring_peft()
     names = [f"lora{number}" for number in range(len(loras))]
     try:
-        for name, lora in zip(names, loras, strict=True):
-            _put_on(pipe, name, lora)
-        pipe.set_adapters(names, [lora.weight for lora in loras])
+        with ExitStack() as looked_at:
+            for stream in filter(None, map(streaming.stream, pipe.components.values())):
+                looked_at.enter_context(stream.standing_in())
+            for name, lora in zip(names, loras, strict=True):
+                _put_on(pipe, name, lora)
+            pipe.set_adapters(names, [lora.weight for lora in loras])
         yield
     finally:
         pipe.unload_lora_weights()

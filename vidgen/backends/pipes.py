@@ -3,111 +3,38 @@
 Knows no family: which classes there are, a family says in its own table.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import fit, quantize, quiet
-from vidgen.backends.fit import UNREADABLE, Report, first_line
+from vidgen.backends import blame, fit, quantize, quiet, streaming, turns
+from vidgen.backends.fit import UNREADABLE
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
-from vidgen.core.errors import WeightsRefused
+from vidgen.backends.readers import KINDS as KINDS
+from vidgen.backends.readers import PLACES
+from vidgen.backends.readers import Kind as Kind
+from vidgen.backends.readers import Reader as Reader
+from vidgen.backends.readers import bare_encoder as bare_encoder
+from vidgen.backends.readers import encoder as encoder
+from vidgen.backends.readers import light as light
+from vidgen.backends.readers import model as model
+from vidgen.backends.readers import tokenizer as tokenizer
+from vidgen.core.card import Phase
+from vidgen.core.conflicts import conflict
+from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision
 
 DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 """What is computed in."""
 
-Reader: TypeAlias = Callable[[Any, Path, torch.dtype], tuple[Any, Report]]
-"""Reads a folder as a class: the object, and which keys were missing, unexpected or of another shape."""
-
-
-def model(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads a model of Diffusers, or only its headers when those do not fit."""
-    if fit.faulty(report := _compared(lambda: fit.of_model(_on_meta(kind, folder), folder))):
-        return None, report
-    loaded, report = kind.from_pretrained(
-        folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    return loaded, report
-
-
-def encoder(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads a model of Transformers, or only its headers when those do not fit."""
-    if fit.faulty(report := _compared(lambda: fit.of_encoder(kind, folder))):
-        return None, report
-    loaded, report = kind.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # else it raises without their names; we refuse them ourselves
-    )
-    return loaded, report
-
-
-def tokenizer(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads a tokenizer. Transformers would make up an empty one where the vocabulary is missing."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model", "vocab.json")):
-        raise FileNotFoundError(f"{folder / 'tokenizer.json'} is missing")
-    return light(kind, folder, dtype)
-
-
-def light(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, Report]:
-    """Reads what has no weights, a scheduler."""
-    return kind.from_pretrained(folder, local_files_only=True), {}
-
-
-def bare(kind: Any, folder: Path) -> Any:
-    """Makes a model of Diffusers from its configuration alone."""
-    return kind.from_config(kind.load_config(folder, local_files_only=True))
-
-
-def bare_encoder(kind: Any, folder: Path) -> Any:
-    """Makes a model of Transformers from its configuration alone."""
-    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
-
-
-def _compared(compare: Callable[[], Report]) -> Report:
-    """What the headers show; nothing when they cannot be compared, and then loading shows what is wrong."""
-    try:
-        return compare()
-    except UNREADABLE:
-        return {}
-
-
-def _on_meta(kind: Any, folder: Path) -> Any:
-    with torch.device("meta"):
-        return bare(kind, folder)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
-    """A class that we load, or another `instead`: its module, how it is read and made bare, the file that names it."""
-
-    module: str
-    read: Reader
-    bare: Callable[[Any, Path], Any] = bare
-    card: str = "config.json"
-    instead: str = ""
-
-
-KINDS: Mapping[str, Kind] = {
-    "FlowMatchEulerDiscreteScheduler": Kind(
-        module="diffusers.schedulers.scheduling_flow_match_euler_discrete", read=light, card="scheduler_config.json"
-    ),
-    "PreTrainedTokenizerFast": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
-    "T5EncoderModel": Kind(module="transformers", read=encoder, bare=bare_encoder),
-    "T5Tokenizer": Kind(module="transformers", read=tokenizer, card="tokenizer_config.json"),
-}
-"""The classes that several families use. No other class is ever loaded, whatever a downloaded file names."""
+BY_BLOCK = (Placement.STREAM, Placement.DISK)
 
 
 class Parts:
@@ -121,6 +48,10 @@ class Parts:
             )
         self.rung = job.plan.rung
         self.device = job.plan.machine.device
+        if found := conflict(self.rung, self.device):
+            raise UsageRefused(f"{found.what}: {found.why}", "leave --offload and --precision to the plan")
+        self._machine = job.plan.machine
+        self._reading = job.card.ways[job.request.mode].phases[Phase.ENCODE]
         self.dtype = DTYPES[self.rung.precision.computed]
         self._card, self._weights = job.card, job.weights
         self._kinds = {**KINDS, **kinds}
@@ -132,7 +63,7 @@ class Parts:
         What is a file of its own is none of them: it is not held but worn.
         """
         names = [name for name in names if not self._card.component(name).file]
-        if self.rung.placement is Placement.PHASE:
+        if self.rung.placement is not Placement.RESIDENT:
             self._drop([name for name in self._held if name not in names])
         for name in names:
             if name not in self._held:
@@ -147,7 +78,7 @@ class Parts:
             with quiet.hushed(), torch.device("meta"):
                 return kind.bare(known, folder)
         except UNREADABLE as error:
-            raise _refused(name, folder, kind, error) from error
+            raise blame.refused(name, folder, kind.card, error, weights=kind.weighs) from error
 
     def tensors(self, name: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """Those called `keys` of the component called `name`, on the CPU, without the rest of its weights."""
@@ -159,7 +90,7 @@ class Parts:
                         found[key] = weights.get_tensor(key).to(self.dtype)
             return {key: found[key] for key in keys}
         except UNREADABLE as error:
-            raise _refused(name, folder, self._kind(name), error) from error
+            raise blame.refused(name, folder, self._kind(name).card, error) from error
 
     def file(self, name: str) -> Path:
         """The file that the component called `name` is."""
@@ -170,6 +101,7 @@ class Parts:
         self._drop(list(self._held))
 
     def _place(self, name: str) -> Path:
+        """The folder of a component."""
         return self._weights.of(name)
 
     def _kind(self, name: str) -> Kind:
@@ -182,97 +114,104 @@ class Parts:
         return self._kinds[wanted]
 
     def _load(self, name: str) -> Any:
-        precision = self.rung.precision
-        if not precision.quantized or not self._card.component(name).blocks:
-            part = self._read(name)
-        else:
-            part = quantize.quantized(
-                self._place(name), precision, lambda: self._read(name), lambda: self.skeleton(name)
-            )
-        if isinstance(part, torch.nn.Module):
-            return part.requires_grad_(False).eval().to(self.device.value)
+        streams = self.rung.placement in BY_BLOCK and self._stacked(name)
+        part = self._shelved(name) if streams and self.rung.placement is Placement.DISK else self._made(name)
+        if not isinstance(part, torch.nn.Module):
+            return part
+        part.requires_grad_(False).eval()
+        if self.rung.turns and name.startswith("transformer"):
+            turns.in_turn(part)
+        if not streams:
+            return part.to(self.device.value)
+        if self.rung.placement is Placement.STREAM:
+            streaming.from_memory(part, self.device.value, self._resident(name))
         return part
+
+    def _shelved(self, name: str) -> Any:
+        """The component with its blocks in their files."""
+        kind, folder = self._kind(name), self._place(name)
+        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
+        blame.same_class(name, folder / kind.card, self._card.component(name).kind)
+        try:
+            part = self._bare(name)
+            with quiet.quickly():
+                places, report = PLACES[kind.read](known, part, folder, self._dtype(name))
+            fit.refuse(name, folder, report)
+            streaming.from_files(part, places, self.device.value, self._resident(name))
+        except UNREADABLE as error:
+            if exhausted(error):
+                raise
+            raise blame.refused(name, folder, kind.card, error) from error
+        return part
+
+    def _stacked(self, name: str) -> bool:
+        """Whether a component is mostly repeated blocks: text encoders, what connects them, and transformers are."""
+        return self._kind(name).read is encoder or name.startswith(("transformer", "connectors"))
+
+    def _resident(self, name: str) -> int:
+        return self.rung.resident if name.startswith("transformer") else 0
+
+    def _made(self, name: str) -> Any:
+        """The component at its precision, on the CPU."""
+        precision = self._precision(name)
+        if not precision.quantized or not self._card.component(name).blocks:
+            return self._read(name)
+        return quantize.quantized(
+            self._place(name),
+            quantize.scheme(precision, self._machine),
+            self.device.value,
+            lambda: self._read(name),
+            lambda: self._bare(name),
+        )
+
+    def _bare(self, name: str) -> Any:
+        """The component without weights, but with all that is computed and not loaded."""
+        kind = self._kind(name)
+        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(self._dtype(name))
+        try:
+            with quiet.hushed(), init_empty_weights(include_buffers=False):
+                return kind.bare(known, self._place(name))
+        finally:
+            torch.set_default_dtype(usual)
+
+    def _precision(self, name: str) -> Precision:
+        """The format of a component: text encoders may have one of their own."""
+        if name in self._reading and self._kind(name).read is encoder:
+            return self.rung.encoder or self.rung.precision
+        return self.rung.precision
 
     def _read(self, name: str) -> Any:
         kind, folder, wanted = self._kind(name), self._place(name), self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
-        _same_class(name, folder / kind.card, wanted)
+        blame.same_class(name, folder / kind.card, wanted)
         try:
             with quiet.quickly():
                 part, report = kind.read(known, folder, self._dtype(name))
         except UNREADABLE as error:
             if exhausted(error):
                 raise
-            raise _refused(name, folder, kind, error) from error
+            raise blame.refused(name, folder, kind.card, error, weights=kind.weighs) from error
         fit.refuse(name, folder, report)
         return part
 
     def _dtype(self, name: str) -> torch.dtype:
         """What a component is held and computed in: its makers' choice where it is not the plan's."""
         component = self._card.component(name)
-        if component.wide:
-            return torch.float32
-        return torch.float16 if self.dtype is torch.bfloat16 and component.half == "fp16" else self.dtype
+        dtype = torch.float32 if component.wide else DTYPES[self._precision(name).computed]
+        return torch.float16 if dtype is torch.bfloat16 and component.half == "fp16" else dtype
 
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:
             part = self._held.pop(name)
-            if isinstance(part, torch.nn.Module):
-                part.to("meta")  # models hold themselves in cycles: this frees their weights now, without a collection
+            if bringing := streaming.stream(part):
+                bringing.close()
+            for module in part.modules() if isinstance(part, torch.nn.Module) else ():
+                module._parameters.clear()  # models hold themselves in cycles: this frees their weights now,
+                module._buffers.clear()  # without a collection
         if names and self.device is Device.CUDA:
             torch.cuda.empty_cache()
-
-
-def _same_class(name: str, card: Path, wanted: str) -> None:
-    """Refuse a folder that names another class: a scheduler of another kind would load without a word."""
-    try:
-        named = json.loads(card.read_text(encoding="utf-8")).get("_class_name", wanted)
-    except UNREADABLE:
-        return
-    if named != wanted:
-        raise WeightsRefused(
-            f"{name} in {card.parent} is a {named}, not a {wanted}", "these are another model's files: check the card"
-        )
-
-
-def _refused(name: str, folder: Path, kind: Kind, error: Exception) -> WeightsRefused:
-    """The refusal that names the file at fault, which the libraries' own messages often get wrong."""
-    for file in _wanted_files(folder, kind):
-        if not file.is_file():
-            return WeightsRefused(
-                f"{name} cannot be loaded: {file} is missing", "if it was downloaded: vidgen download --repair MODEL"
-            )
-        try:
-            _peek(file)
-        except UNREADABLE as fault:
-            return WeightsRefused(
-                f"{name} cannot be loaded: {file} is damaged ({first_line(fault)})",
-                "if it was downloaded: vidgen download --repair MODEL",
-            )
-    return WeightsRefused(
-        f"{name} in {folder} cannot be loaded: {first_line(error)}",
-        "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
-    )
-
-
-def _wanted_files(folder: Path, kind: Kind) -> Iterator[Path]:
-    yield folder / kind.card
-    if kind.read in (light, tokenizer):
-        return
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    yield from indices
-    for index in indices:
-        yield from (folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())))
-    weights = sorted(folder.glob("*.safetensors"))
-    yield from weights or [folder / "*.safetensors"]
-
-
-def _peek(file: Path) -> None:
-    """Read as much of `file` as shows that it is whole."""
-    if file.suffix == ".safetensors":
-        with safe_open(file, framework="pt"):
-            return
-    json.loads(file.read_text(encoding="utf-8"))
 
 
 @contextmanager

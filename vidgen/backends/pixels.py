@@ -23,10 +23,11 @@ def noise(state: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def tiled(vae: Any, tiles: Mapping[str, float]) -> Iterator[None]:
+def tiled(vae: Any, tiles: Mapping[str, float], host: str = "cpu") -> Iterator[None]:
     """While it lasts, the VAE decodes in these tiles of space and time; no tiles, no change.
 
-    Only ever around decoding: tiles would change the pictures that are encoded.
+    Each piece of time leaves for the `host` when it is drawn, and there they are joined: a whole film takes several
+    times the memory of a piece. Only ever around decoding: tiles would change the pictures that are encoded.
     """
     if not tiles:
         yield
@@ -36,9 +37,45 @@ def tiled(vae: Any, tiles: Mapping[str, float]) -> Iterator[None]:
     vae.enable_tiling(**tiles)
     vars(vae).update(dict.fromkeys({"use_framewise_decoding"} & names, True))
     try:
-        yield
+        with _leaving(vae, host):
+            yield
     finally:
         vars(vae).update(before)
+
+
+@contextmanager
+def _leaving(vae: Any, host: str) -> Iterator[None]:
+    """While it lasts, what `vae` draws is on the `host`: joined tiles of a picture, or what was drawn without any."""
+    join, draw, joining = vae.tiled_decode, vae.decoder.forward, False
+
+    def tiled_decode(*given: Any, **named: Any) -> Any:
+        nonlocal joining
+        joining = True
+        try:
+            return _there(join(*given, **named), host)
+        finally:
+            joining = False
+
+    def forward(*given: Any, **named: Any) -> Any:
+        drawn = draw(*given, **named)
+        return drawn if joining else _there(drawn, host)
+
+    vae.tiled_decode, vae.decoder.forward = tiled_decode, forward
+    try:
+        yield
+    finally:
+        vars(vae).pop("tiled_decode")
+        vars(vae.decoder).pop("forward", None)  # what else stands in its place takes it away when it goes
+
+
+def _there(drawn: Any, host: str) -> Any:
+    """What a decoder gave, its picture on the `host`: alone, first of several things, or named."""
+    if isinstance(drawn, torch.Tensor):
+        return drawn.to(host)
+    if isinstance(drawn, tuple):
+        return (drawn[0].to(host), *drawn[1:])
+    drawn.sample = drawn.sample.to(host)
+    return drawn
 
 
 def squares(vae: Any, side: int) -> dict[str, int]:

@@ -1,31 +1,26 @@
 """A precision applied to a component: the linear layers of its repeated blocks, once, and kept on disk.
 
-Embedders, modulation, norms and output layers stay as they were: they are small, and quality hangs on them. torchao
-does the arithmetic, weights only, one scale a row; its import takes a second and a half, so it comes when it is needed.
+Embedders, modulation, norms and output layers stay as they were: they are small, and quality hangs on them.
 """
 
-import importlib
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from vidgen.backends import quiet, store
-from vidgen.backends.lean import DYNAMO, HIDDEN
+from vidgen.backends import eights, fours, store
+from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Precision
 
-SCHEMES = {
-    Precision.INT8: ("Int8WeightOnlyConfig", {"version": 2, "set_inductor_config": False}),
-    Precision.FP8: ("Float8WeightOnlyConfig", {"version": 2, "set_inductor_config": False}),
-}
-"""What torchao calls them."""
-
-SAFETENSORS = "torchao.prototype.safetensors.safetensors_support"
+MULTIPLIES_FP8 = (8, 9)
+"""The compute capability from which on a card multiplies float8 itself."""
 
 SPARE = 10 * 2**30
 """Bytes that keeping a component must leave free on the disk."""
@@ -36,22 +31,42 @@ WITHIN = "part."
 Make: TypeAlias = Callable[[], torch.nn.Module]
 
 
-def quantized(folder: Path, precision: Precision, read: Make, skeleton: Make) -> torch.nn.Module:
-    """The component in `folder` at `precision`: as it was kept, or read, quantized and kept.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scheme:
+    """How weights are held in a precision on a machine: which hands do it, and what they call it.
+
+    `mark`: what tells it from the usual way to hold them in that precision; a copy of one is no copy of the other.
+    """
+
+    hands: ModuleType
+    precision: Precision
+    name: str
+    mark: str = ""
+
+
+def scheme(precision: Precision, machine: Machine) -> Scheme:
+    """How `machine` holds weights in a quantized `precision`: with activations in float8 too where it multiplies it."""
+    if precision is Precision.NF4:
+        return Scheme(hands=fours, precision=precision, name="nf4")
+    if precision is Precision.FP8 and machine.device is Device.CUDA and machine.compute_capability >= MULTIPLIES_FP8:
+        return Scheme(hands=eights, precision=precision, name="fp8-dynamic", mark="dynamic")
+    return Scheme(hands=eights, precision=precision, name=precision.value)
+
+
+def quantized(folder: Path, how: Scheme, device: str, read: Make, skeleton: Make) -> torch.nn.Module:
+    """The component in `folder` as `how` says: as it was kept, or read, quantized by `device` and kept.
 
     `read` loads it whole at its computing precision, `skeleton` makes it without weights. What was kept is used only
     for the same files, scheme and library; where the disk has no room for it, it is made again each time.
     """
-    _bring_torchao()
-    kept = store.place(folder, precision)
-    part = _taken(kept, skeleton)
+    how.hands.bring()
+    kept = store.place(folder, how.precision, how.mark)
+    part = _taken(kept, how, skeleton)
     if part is None:
         part = read()
-        name, options = SCHEMES[precision]
-        torchao = importlib.import_module("torchao.quantization")
-        with quiet.hushed():
-            torchao.quantize_(part, getattr(torchao, name)(**options), filter_fn=in_blocks)
-        _keep(part, kept, store.made(folder, precision))
+        layers = {name: layer for name, layer in part.named_modules() if in_blocks(layer, name)}
+        how.hands.shrink(part, layers, how.name, device)
+        _keep(part, kept, how, store.made(folder, how.precision, how.mark))
     return part
 
 
@@ -65,25 +80,16 @@ def in_blocks(module: torch.nn.Module, name: str) -> bool:
     )
 
 
-def _bring_torchao() -> None:
-    importlib.import_module(DYNAMO)  # it would be asked for in the midst of torchao's own imports
-    with quiet.quickly([name for name in HIDDEN if name != "torchao"]):
-        importlib.import_module("torchao.quantization")
-        importlib.import_module(SAFETENSORS)
-
-
-def _taken(kept: Path, skeleton: Make) -> torch.nn.Module | None:
+def _taken(kept: Path, how: Scheme, skeleton: Make) -> torch.nn.Module | None:
     """The component as it was kept; None when it was not, or not whole."""
-    support = importlib.import_module(SAFETENSORS)
     try:
         with safe_open(kept, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            state, rest = support.unflatten_tensor_state_dict(tensors, file.metadata())
+            facts = file.metadata()
+        part = skeleton()
+        how.hands.fill(part, tensors, facts, WITHIN)
     except (OSError, SafetensorError, ValueError, KeyError):
         return None
-    part = skeleton()
-    named = {name.removeprefix(WITHIN): tensor for name, tensor in {**state, **rest}.items()}
-    part.load_state_dict(named, strict=False, assign=True)
     tie: Callable[[], None] | None = getattr(part, "tie_weights", None)
     if tie:
         tie()
@@ -91,10 +97,12 @@ def _taken(kept: Path, skeleton: Make) -> torch.nn.Module | None:
     return part if whole else None
 
 
-def _keep(part: torch.nn.Module, kept: Path, made: "dict[str, str]") -> None:
-    """Write the component whole or not at all; a disk that is full or read-only costs time the next time, no more."""
-    support = importlib.import_module(SAFETENSORS)
-    tensors, facts = support.flatten_tensor_state_dict(_untied(part.state_dict()))
+def _keep(part: torch.nn.Module, kept: Path, how: Scheme, made: "dict[str, str]") -> None:
+    """Write the component whole or not at all; a disk that is full or read-only costs time the next time, no more.
+
+    Before its first step: some libraries change what they hold while it is used.
+    """
+    tensors, facts = how.hands.flat(_untied(part.state_dict()))
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     fresh = store.unfinished(kept)
     with suppress(OSError, SafetensorError):

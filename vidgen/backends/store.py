@@ -19,6 +19,10 @@ WRITING_S = 24 * 3600.0
 """Nobody takes so long to write a file: a process of that number is another one by then."""
 
 
+LIBRARIES = {Precision.INT8: "torchao", Precision.FP8: "torchao", Precision.NF4: "bitsandbytes"}
+"""Which library holds weights so: another version of it does not read what was kept."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Copy:
     """A kept component: the folder it was made of, its precision, its bytes. `fault` says why nobody can use it."""
@@ -38,22 +42,24 @@ def store() -> Path:
     return (Path(named) if named else user_cache_path("vidgen")) / "quantized"
 
 
-def place(folder: Path, precision: Precision) -> Path:
-    """Where the component in `folder` is kept at `precision`.
+def place(folder: Path, precision: Precision, scheme: str = "") -> Path:
+    """Where the component in `folder` is kept at `precision`; by which `scheme`, where that is not the usual one.
 
     Differs when the files, the scheme or the library do. A file in the Hub's cache is named by its own hash.
     """
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
     facts = [(file.name, file.resolve().name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    said = json.dumps([str(folder.resolve().parent), folder.name, facts, precision.value, version("torchao")])
+    how = [precision.value, version(LIBRARIES[precision]), *([scheme] if scheme else [])]
+    said = json.dumps([str(folder.resolve().parent), folder.name, facts, *how])
     mark = hashlib.sha256(said.encode()).hexdigest()[:16]
     return store() / f"{folder.resolve().parent.name[:40]}-{folder.name}-{precision}-{mark}.safetensors"
 
 
-def made(folder: Path, precision: Precision) -> dict[str, str]:
+def made(folder: Path, precision: Precision, scheme: str = "") -> dict[str, str]:
     """What a kept file says of itself in its header."""
-    facts = {"source": str(folder.absolute()), "precision": precision.value, "torchao": version("torchao")}
-    return {MADE: json.dumps(facts)}
+    library = LIBRARIES[precision]
+    facts = {"source": str(folder.absolute()), "precision": precision.value, library: version(library)}
+    return {MADE: json.dumps(facts | ({"scheme": scheme} if scheme else {}))}
 
 
 def unfinished(kept: Path) -> Path:
@@ -74,21 +80,21 @@ def _copy(path: Path) -> Copy:
     size = _size(path)
     try:
         said = json.loads(header(path).facts[MADE])
-        source, precision, torchao = Path(said["source"]), Precision(said["precision"]), str(said["torchao"])
+        source, precision = Path(said["source"]), Precision(said["precision"])
+        fault = _fault(path, source, precision, str(said[LIBRARIES[precision]]), str(said.get("scheme", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return Copy(path=path, source=None, precision="", size=size, fault="a damaged copy")
-    return Copy(
-        path=path, source=source, precision=precision.value, size=size, fault=_fault(path, source, precision, torchao)
-    )
+    return Copy(path=path, source=source, precision=precision.value, size=size, fault=fault)
 
 
-def _fault(path: Path, source: Path, precision: Precision, torchao: str) -> str:
-    if torchao != version("torchao"):
-        return f"a copy that torchao {torchao} has made"
+def _fault(path: Path, source: Path, precision: Precision, made_by: str, scheme: str) -> str:
+    library = LIBRARIES[precision]
+    if made_by != version(library):
+        return f"a copy that {library} {made_by} has made"
     if not any(source.glob("*.safetensors")):
         return "a copy of weights that have gone"
     try:
-        current = place(source, precision).name == path.name
+        current = place(source, precision, scheme).name == path.name
     except OSError:
         current = False  # a link in the cache whose file has gone
     return "" if current else "a copy of weights that have changed"

@@ -182,6 +182,9 @@ def _component(name: str, table: Table) -> Component:
         kind=table.take("kind", str),
         parameters=table.take("parameters", int, 0),
         blocks=blocks,
+        stacked=table.take("stacked", float, 0.0),
+        block=table.take("block", int, 0),
+        layers=table.take("layers", int, 0),
         half=half,
         tokens=table.take("tokens", int, 0),
         marks=table.take("marks", bool, True),
@@ -261,6 +264,12 @@ def _cost(table: Table) -> Cost:
         tile=table.take("tile", int, 512),
         frames=table.take("frames", int, 0),
         decoded=table.take("decoded", int, 0),
+        token_gflop=table.take("token_gflop", float, 0.0),
+        pair_flop=table.take("pair_flop", float, 0.0),
+        text=table.take("text", int, 0),
+        pixel_mflop=table.take("pixel_mflop", float, 0.0),
+        encoded_tflop=table.take("encoded_tflop", float, 0.0),
+        measured=table.take("measured", str, ""),
     )
     table.finish()
     return cost

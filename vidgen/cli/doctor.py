@@ -16,7 +16,17 @@ from vidgen.cli.models import Json
 from vidgen.core.errors import UsageRefused
 from vidgen.core.machine import Device
 
-LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "peft", "torchao", "safetensors", "huggingface_hub")
+LIBRARIES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "torchao",
+    "bitsandbytes",
+    "safetensors",
+    "huggingface_hub",
+)
 SMALL_DISK_GIB = 20
 
 

@@ -74,7 +74,7 @@ SETTINGS: Mapping[str, Any] = {
     "fit": _text("--fit", "How pictures of another shape are fitted: crop, pad, stretch.", CLIP, metavar="HOW"),
     "background": _text("--background", "Colour behind padding and transparency.", CLIP, metavar="COLOUR"),
     "sound": _switch("--sound/--no-sound", "Sound, where the model makes it.", CLIP),
-    "precision": _text("--precision", "How weights are held: auto, fp32, bf16, int8 or fp8.", RUN, metavar="NAME"),
+    "precision": _text("--precision", "How weights are held: auto, fp32, bf16, int8, fp8 or nf4.", RUN, metavar="NAME"),
     "strict": _switch("--strict/--no-strict", "Refuse what would need an adjustment.", RUN),
     "force": _switch("--force/--no-force", "Take steps and guidance that the model was not made for.", TASTE),
     "crf": _text("--crf", "Compression: lower is better and larger.", OUT, metavar="N"),

@@ -52,7 +52,9 @@ class Component:
     """One part of the pipeline: its sub-folder, its class in Diffusers or Transformers, its exact parameter count.
 
     `parameters` is 0 where the count is not publicly known; the size on disk is then used. `blocks`: the share of them
-    in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `half`: the
+    in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `stacked`: the
+    share of them in repeated blocks as a whole, which can be streamed, and `block`, the parameters of the largest of
+    those; `layers` is how many there are. `half`: the
     format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
@@ -65,6 +67,9 @@ class Component:
     kind: str
     parameters: int = 0
     blocks: float = 0.0
+    stacked: float = 0.0
+    block: int = 0
+    layers: int = 0
     half: str = "bf16"
     tokens: int = 0
     marks: bool = True
@@ -152,6 +157,10 @@ class Cost:
     after the other, in the memory of one. `pixel_bytes`: the untiled decoder's peak, in bytes for each pixel of each
     frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest that are taken. `frames`: how many are drawn at
     once, where a clip is drawn piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
+
+    Arithmetic: `token_gflop` of one latent token in one forward pass, `pair_flop` of each pair of tokens that attend to
+    each other, `text` tokens of the prompt among them; `pixel_mflop` of the decoder for each pixel of each frame.
+    `encoded_tflop` is that of one prompt. `measured`: the date and the versions that the numbers were measured with.
     """
 
     token_kib: float = 0.0
@@ -162,6 +171,12 @@ class Cost:
     tile: int = 512
     frames: int = 0
     decoded: int = 0
+    token_gflop: float = 0.0
+    pair_flop: float = 0.0
+    text: int = 0
+    pixel_mflop: float = 0.0
+    encoded_tflop: float = 0.0
+    measured: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

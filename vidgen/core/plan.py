@@ -13,17 +13,18 @@ from vidgen.core.request import Request
 
 
 class Precision(StrEnum):
-    """The number format of weights. INT8 and FP8 are formats to hold them in; they are computed with in BF16."""
+    """The number format of weights. INT8, FP8 and NF4 are formats to hold them in; they are computed with in BF16."""
 
     FP32 = "fp32"
     BF16 = "bf16"
     INT8 = "int8"
     FP8 = "fp8"
+    NF4 = "nf4"
 
     @property
-    def bytes(self) -> int:
-        """Bytes of one parameter."""
-        return {Precision.FP32: 4, Precision.BF16: 2, Precision.INT8: 1, Precision.FP8: 1}[self]
+    def bytes(self) -> float:
+        """Bytes of one parameter; NF4 keeps a 32-bit scale for every 64."""
+        return {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "nf4": 0.5625}[self.value]
 
     @property
     def computed(self) -> "Precision":
@@ -37,10 +38,16 @@ class Precision(StrEnum):
 
 
 class Placement(StrEnum):
-    """Where weights are while others work: all of them resident, or only those of the phase at work."""
+    """Where weights are: all resident, only those of the phase at work, or of these block after block.
+
+    STREAM takes the repeated blocks of transformers and text encoders from the host's memory as they are needed, DISK
+    from their files.
+    """
 
     RESIDENT = "resident"
     PHASE = "phase"
+    STREAM = "stream"
+    DISK = "disk"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +68,16 @@ class Canvas:
 class Rung:
     """One way to fit: precision, placement, and the side in pixels of the decoder's tiles (0: the whole picture).
 
-    `host`: phases that work on the processor although there is a card.
+    `encoder` is the precision of text encoders, where it is another one than the rest's. `resident`: how many blocks of
+    the transformer stay on the device where the others are streamed. `turns`: the passes of guidance come one after the
+    other, in the memory of one. `host`: phases that work on the processor although there is a card.
     """
 
     precision: Precision
     placement: Placement
+    encoder: Precision | None = None
+    resident: int = 0
+    turns: bool = False
     tiling: int = 0
     host: tuple[Phase, ...] = ()
 
@@ -75,6 +87,9 @@ class Rung:
         return cls(
             precision=Precision(facts["precision"]),
             placement=Placement(facts["placement"]),
+            encoder=Precision(facts["encoder"]) if facts.get("encoder") else None,
+            resident=int(facts.get("resident", 0)),
+            turns=bool(facts.get("turns", False)),
             tiling=int(facts["tiling"]),
             host=tuple(Phase(name) for name in facts["host"]),
         )
@@ -82,12 +97,18 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhasePlan:
-    """One phase: its components, what their weights weigh, and the work beside them where that was measured."""
+    """One phase: its components, what their weights weigh, and the work beside them where that was measured.
+
+    `host_gib` is what the phase keeps in the host's memory beside a device of its own. `seconds` is 0 where nobody
+    knows how long it takes on this machine.
+    """
 
     phase: Phase
     components: tuple[str, ...]
     weights_gib: float
     work_gib: float = 0.0
+    host_gib: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

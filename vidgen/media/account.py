@@ -16,7 +16,7 @@ from vidgen.core.request import Request
 from vidgen.media import containers
 
 SCHEMA = 1
-LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "imageio-ffmpeg")
+LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "bitsandbytes", "imageio-ffmpeg")
 
 
 def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, float], sound_rate: int = 0) -> str:

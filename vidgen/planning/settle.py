@@ -170,10 +170,11 @@ def _fit(value: object) -> Fit:
 
 
 def _precision(value: object) -> str:
-    known = ("auto", *Precision)
-    if value not in known:
+    """The format asked for; `int4` is the usual name of what nf4 is one kind of, and the only one here."""
+    known, said = ("auto", *Precision), "nf4" if value == "int4" else value
+    if said not in known:
         raise UsageRefused(f"precision {value!r} is none of {', '.join(known)}", "write --precision auto or int8")
-    return str(value)
+    return str(said)
 
 
 def _output(text: str) -> Path:

@@ -39,7 +39,7 @@ def of(card: ModelCard | None, repositories: Collection[str]) -> list[Waste]:
 
 
 def waste() -> list[Waste]:
-    """Copies that nobody can use: of weights that have gone or changed, of another torchao, damaged, not finished."""
+    """Copies that nobody can use: of weights that have gone or changed, of another library, damaged, not finished."""
     return [Waste(path=copy.path, why=copy.fault, size=copy.size) for copy in copies() if copy.fault]
 
 

@@ -1,0 +1,241 @@
+"""Blocks that come and go: the frames are those of a model that is there whole, in the room of two blocks."""
+
+import gc
+import threading
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests import twins
+from tests.backends import tiny
+from vidgen.backends import ltx, pipes, streaming
+from vidgen.backends.port import opened
+from vidgen.backends.streaming import Block, Stream
+from vidgen.backends.waiting import Pages
+from vidgen.catalog import cards
+from vidgen.core.errors import WeightsRefused
+from vidgen.core.plan import Job, Placement, Precision, Rung
+from vidgen.core.request import Lora
+
+BY_BLOCK = [Placement.STREAM, Placement.DISK]
+QUANTIZED = [precision for precision in Precision if precision.quantized]
+WHOLE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
+
+FAMILIES = (
+    "cogvideox-1.5-5b",
+    "framepack",
+    "hunyuan-video-1.5-480p-i2v",
+    "ltx-2-19b-dev",
+    "mochi-1",
+    "wan-2.1-i2v-14b-480p",
+    "wan-2.2-t2v-a14b",
+)
+
+
+def film(job: Job) -> np.ndarray[Any, Any]:
+    with opened(job) as backend:
+        return tiny.straight(backend, job)
+
+
+def on(twin: Path, **rung: Any) -> Job:
+    return twins.job(twins.card(twin), rung=replace(WHOLE, **rung))
+
+
+def pocket(**rung: Any) -> Job:
+    words: dict[str, Any] = {"width": 32, "height": 32, "frames": 5, "steps": 2, "negative": ""}
+    return twins.job(cards.card("pocket"), **words, rung=replace(WHOLE, **rung))
+
+
+def parts(job: Job) -> pipes.Parts:
+    return pipes.Parts(job, ltx.KINDS)
+
+
+def same_by_block(name: str, place: Path) -> None:
+    twin = tiny.card(tiny.folder(name, place))
+    whole = film(tiny.job(twin, next(iter(twin.ways)), rung=WHOLE))
+    for placement in BY_BLOCK:
+        rung = replace(WHOLE, placement=placement, resident=1)
+        assert (film(tiny.job(twin, next(iter(twin.ways)), rung=rung)) == whole).all(), placement
+
+
+def test_the_frames_are_those_of_a_whole_model(tmp_path: Path) -> None:
+    same_by_block("hunyuan-video", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_so_they_are_in_every_family(name: str, tmp_path: Path) -> None:
+    same_by_block(name, tmp_path)
+
+
+@pytest.mark.parametrize("placement", BY_BLOCK)
+@pytest.mark.parametrize("resident", [0, 1, 99])
+def test_how_many_blocks_stay_changes_nothing(placement: Placement, resident: int, twin: Path) -> None:
+    assert (film(on(twin, placement=placement, resident=resident)) == film(on(twin))).all()
+
+
+@pytest.mark.parametrize("precision", QUANTIZED)
+def test_quantized_blocks_come_and_go_too(precision: Precision) -> None:
+    whole = film(pocket(precision=precision))
+    assert (film(pocket(precision=precision, placement=Placement.STREAM)) == whole).all()
+
+
+@pytest.mark.parametrize(
+    ("placement", "precision"),
+    [(each, Precision.BF16) for each in BY_BLOCK] + [(Placement.STREAM, each) for each in QUANTIZED],
+)
+def test_loras_are_worn_by_blocks_that_come_and_go(placement: Placement, precision: Precision) -> None:
+    lora = (Lora(path=twins.lora(Path("style.safetensors"), width=128)),)
+    whole = pocket(precision=precision)
+    worn = replace(whole, request=replace(whole.request, loras=lora))
+    rung = replace(worn.plan.rung, placement=placement, resident=1)
+    assert (film(replace(worn, plan=replace(worn.plan, rung=rung))) == film(worn)).all()
+    assert not (film(worn) == film(whole)).all()
+
+
+@pytest.mark.parametrize("placement", BY_BLOCK)
+def test_a_block_that_has_not_come_cannot_be_used(placement: Placement, twin: Path) -> None:
+    held = parts(on(twin, placement=placement))
+    for name in ("transformer", "text_encoder"):
+        part = held.hold([name])[name]
+        block = next(iter(streaming.blocks(part).values()))
+        layer = next(each for each in block.modules() if isinstance(each, torch.nn.Linear))
+        with pytest.raises(AttributeError, match="weight"):
+            layer(torch.zeros(1, layer.in_features, dtype=torch.bfloat16))
+    held.close()
+
+
+@pytest.mark.parametrize("placement", BY_BLOCK)
+@pytest.mark.parametrize("resident", [0, 1])
+def test_only_the_block_at_work_and_those_that_stay_have_weights(placement: Placement, resident: int) -> None:
+    held = parts(pocket(placement=placement, resident=resident))
+    part = held.hold(["transformer"])["transformer"]
+    found: list[int] = []
+    blocks = list(streaming.blocks(part).values())
+    for block in blocks:
+        block.register_forward_pre_hook(lambda *_: found.append(sum(map(here, blocks))))
+    run(part)
+    assert len(found) == len(blocks) > 3
+    assert set(found[resident:]) == {1 + resident}
+    assert sum(map(here, blocks)) == resident
+    held.close()
+
+
+def here(block: torch.nn.Module) -> bool:
+    return next(block.parameters(), None) is not None
+
+
+def run(part: Any) -> None:
+    config = part.config
+    with torch.no_grad():
+        part(
+            hidden_states=torch.zeros(1, 8, config.in_channels, dtype=torch.bfloat16),
+            encoder_hidden_states=torch.zeros(1, 4, config.caption_channels, dtype=torch.bfloat16),
+            timestep=torch.zeros(1),
+            encoder_attention_mask=torch.ones(1, 4),
+            num_frames=2,
+            height=2,
+            width=2,
+        )
+
+
+def test_what_follows_is_learnt_from_what_followed() -> None:
+    layers = [torch.nn.Linear(2, 2, bias=False) for _ in range(4)]
+    wanted = [layer.weight.detach().clone() for layer in layers]
+    pages, sent, order = Pages("cpu"), list[int](), (2, 0, 3)
+    waiting = [Block(f"{number}", layer) for number, layer in enumerate(layers)]
+    for block in waiting:
+        pages.keep(block.empty())
+
+    class Noted:
+        def __call__(self, number: int, /) -> list[torch.Tensor]:
+            sent.append(number)
+            return pages(number)
+
+        def close(self) -> None:
+            pages.close()
+
+    stream = Stream(waiting, Noted(), "cpu")
+    for _ in range(3):
+        for number in order:
+            assert torch.equal(layers[number](torch.eye(2)), wanted[number].T)
+    stream.close()
+    assert sent[:12] == [2, 3, 0, 1, 3, 0, 2, 0, 3, 2, 0, 3]  # the last one may have been called back
+
+
+@pytest.mark.parametrize("placement", BY_BLOCK)
+def test_all_of_it_is_given_back(placement: Placement, twin: Path) -> None:
+    threads = threading.active_count()
+    held = parts(on(twin, placement=placement))
+    gc.disable()
+    try:
+        part = held.hold(["transformer"])["transformer"]
+        stream = streaming.stream(part)
+        assert stream is not None
+        kept = [weakref.ref(leaf) for leaf in (*part.parameters(), *stream._source(0))]
+        del stream
+        held.hold(["vae"])
+        assert not any(ref() is not None for ref in kept)
+        assert threading.active_count() == threads
+    finally:
+        gc.enable()
+    held.close()
+
+
+@pytest.mark.parametrize("placement", [Placement.PHASE, *BY_BLOCK])
+def test_many_clips_hold_no_more_than_a_few(placement: Placement, twin: Path) -> None:
+    job = on(twin, placement=placement)
+    with opened(job) as backend:
+
+        def count(clips: int) -> int:
+            for seed in range(clips):
+                tiny.straight(backend, replace(job, request=replace(job.request, seed=seed, steps=1)))
+            gc.collect()
+            return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+        assert count(2) == count(8)
+
+
+def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: Path) -> None:
+    held = parts(on(twin, placement=Placement.DISK))
+    for name in ("transformer", "text_encoder"):
+        part = held.hold([name])[name]
+        assert not any(map(here, streaming.blocks(part).values()))
+        assert not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
+    held.close()
+
+
+def test_files_that_go_while_they_are_in_use_are_named(tmp_path: Path) -> None:
+    folder = twins.ltx(tmp_path / "ltx")
+    job = on(folder, placement=Placement.DISK)
+    file = next((folder / "transformer").glob("*.safetensors"))
+    with opened(job) as backend:
+        conditioning = backend.encode([job], lambda _: ())[0]
+        with pytest.raises(WeightsRefused, match="cannot be read any more") as refused:
+            backend.denoise(job, conditioning, [], lambda done, total, state=None, /: file.unlink(missing_ok=True))
+    assert str(file) in refused.value.message
+
+
+@pytest.mark.parametrize("fault", ["missing", "mismatched", "truncated"])
+@pytest.mark.parametrize("name", ["transformer", "text_encoder"])
+def test_files_that_do_not_fit_are_refused_by_name_before_they_are_read(name: str, fault: str, tmp_path: Path) -> None:
+    folder = twins.ltx(tmp_path / "ltx")
+    file = next((folder / name).glob("*.safetensors"))
+    tensors = load_file(file)
+    key = next(key for key in tensors if ".1." in key and tensors[key].ndim == 2)
+    if fault == "missing":
+        del tensors[key]
+    else:
+        tensors[key] = torch.zeros(3, 5)
+    save_file(tensors, file, metadata={"format": "pt"})
+    if fault == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(WeightsRefused, match=name) as refused:
+        parts(on(folder, placement=Placement.DISK)).hold([name])
+    assert str(file) in refused.value.message or key in refused.value.message

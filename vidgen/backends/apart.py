@@ -1,0 +1,59 @@
+"""A weight as plain tensors, and back: what is quantized is several of them."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn import Parameter
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+Leaves: TypeAlias = list[torch.Tensor]
+"""The plain tensors of one weight or of several, in their order."""
+
+Build: TypeAlias = Callable[[Sequence[torch.Tensor]], Parameter]
+"""Puts a weight together from its tensors, wherever those are."""
+
+
+def apart(weight: Any) -> tuple[Leaves, Build]:
+    """The tensors of a weight, and how one like it is made of others; that holds none of its memory."""
+    if is_traceable_wrapper_subclass(weight):
+        return _wrapped(weight)
+    if vars(weight).get("quant_state") is not None:
+        return _packed(weight)
+    return [weight.data], lambda leaves: Parameter(leaves[0], requires_grad=False)
+
+
+def _wrapped(weight: Any) -> tuple[Leaves, Build]:
+    """A tensor of torchao's."""
+    names, context = weight.__tensor_flatten__()
+    kind, shape, stride = type(weight), weight.shape, weight.stride()
+
+    def build(leaves: Sequence[torch.Tensor]) -> Parameter:
+        whole = kind.__tensor_unflatten__(dict(zip(names, leaves, strict=True)), context, shape, stride)
+        return Parameter(whole, requires_grad=False)
+
+    return [getattr(weight, name) for name in names], build
+
+
+def _packed(weight: Any) -> tuple[Leaves, Build]:
+    """A weight of bitsandbytes': its bytes, its scales, and its table."""
+    state, kind = weight.quant_state, type(weight)
+    said = {name: getattr(state, name) for name in ("shape", "blocksize", "quant_type", "dtype")}
+    library = importlib.import_module("bitsandbytes.functional")
+
+    def build(leaves: Sequence[torch.Tensor]) -> Parameter:
+        packed, scales, table = leaves
+        whole: Parameter = kind(
+            packed,
+            requires_grad=False,
+            quant_state=library.QuantState(absmax=scales, code=table, **said),
+            blocksize=said["blocksize"],
+            compress_statistics=False,
+            quant_type=said["quant_type"],
+            quant_storage=packed.dtype,
+            bnb_quantized=True,
+        )
+        return whole
+
+    return [weight.data, state.absmax, state.code], build
