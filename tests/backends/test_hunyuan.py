@@ -19,7 +19,7 @@ from tests import twins
 from tests.backends import films
 from tests.catalog.test_parameters import counted
 from tests.conftest import ANSWER
-from vidgen.backends import hunyuan, pixels
+from vidgen.backends import attention, hunyuan, pixels
 from vidgen.backends.port import State, Tensors
 from vidgen.backends.quiet import quickly
 from vidgen.backends.twin import build
@@ -83,7 +83,7 @@ def whole(wanted: Job, *, shift: float = 5.0) -> np.ndarray[Any, Any]:
     assert wanted.card.folder is not None
     pipe = pipeline(wanted.card.folder, wanted.card.ways[request.mode].pipeline, wanted.plan.rung.precision)
     pipe.scheduler.set_shift(shift)
-    with quickly():
+    with quickly(), attention.unmasked(pipe.transformer):
         film = pipe(
             prompt=request.prompt,
             negative_prompt=request.negative or None,

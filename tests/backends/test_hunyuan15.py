@@ -21,7 +21,7 @@ from tests.backends import films
 from tests.catalog.test_parameters import counted
 from tests.conftest import ANSWER
 from vidgen import tokens
-from vidgen.backends import hunyuan15, qwen
+from vidgen.backends import attention, hunyuan15, qwen
 from vidgen.backends.port import State, Tensors
 from vidgen.backends.quiet import bring_peft, found, quickly
 from vidgen.backends.twin import build
@@ -96,7 +96,7 @@ def whole(wanted: Job, *, cut: bool = True) -> np.ndarray[Any, Any]:
     pipe = pipeline(wanted.card.folder, wanted.card.ways[request.mode].pipeline, wanted.plan.rung.precision)
     pipe.scheduler.set_shift(wanted.card.settings["shift"])
     size = {"height": canvas.height, "width": canvas.width}
-    with quickly():
+    with quickly(), attention.unmasked(pipe.transformer):
         pipe.guider = pipe.guider.new(guidance_scale=request.guidance_scale)
         film = pipe(
             prompt=request.prompt,

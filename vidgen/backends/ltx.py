@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import onward, pipes, pixels, prompts, quiet
+from vidgen.backends import attention, onward, pipes, pixels, prompts, quiet
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import Phase
@@ -100,6 +100,7 @@ class Ltx:
         with (
             pipes.wearing(pipe, job.request.loras),
             pipes.seeded(job.request.seed),
+            attention.unmasked(pipe.transformer),
             onward.stepping(job, pipe, generator, step, since) as after,
         ):
             latents = pipe(

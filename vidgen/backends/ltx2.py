@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import multimodal, onward, pipes, pixels, quiet
+from vidgen.backends import attention, multimodal, onward, pipes, pixels, quiet
 from vidgen.backends.multimodal import Stage
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
@@ -120,7 +120,11 @@ class Ltx2:
         pipe, stages = self._drawing_pipe(job, conditioning), multimodal.stages(job)
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
         done, drawn = int(since["step"]) if since else 0, dict[str, torch.Tensor]()
-        with pipes.wearing(pipe, job.request.loras), pipes.seeded(job.request.seed):
+        with (
+            pipes.wearing(pipe, job.request.loras),
+            pipes.seeded(job.request.seed),
+            attention.unmasked(pipe.transformer),
+        ):
             for stage in stages:
                 if done > stage.before + stage.steps and stage is not stages[-1]:
                     continue
