@@ -57,11 +57,11 @@ class Heard(TorchFunctionMode):
             hooks.register_module_forward_pre_hook(lambda module, _: self._pass(module, within=True)),
             hooks.register_module_forward_hook(lambda module, *_: self._pass(module, within=False)),
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *fault: Any) -> None:
-        super().__exit__(*fault)
+        super().__exit__(*fault)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
 

@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 
 from tests import twins
 from tests.backends import films
-from tests.catalog.test_parameters import counted
 from tests.conftest import ANSWER
 from vidgen.backends import framepack
 from vidgen.backends.port import State, Tensors
@@ -311,35 +310,3 @@ def test_the_command_says_where_weights_are_that_it_does_not_fetch(vidgen: ANSWE
     assert answer.code == 4
     assert "lllyasviel/FramePackI2V_HY, lllyasviel/flux_redux_bfl" in answer.err
     assert "put each component into a sub-folder of its name" in answer.err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["framepack", "framepack-f1"])
-def test_a_card_counts_every_parameter(name: str) -> None:
-    from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoFramepackTransformer3DModel
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        LlamaConfig,
-        LlamaModel,
-        SiglipVisionConfig,
-        SiglipVisionModel,
-    )
-
-    from tests.backends.test_hunyuan import CLIP, LLAMA
-
-    sight = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
-    with torch.device("meta"):
-        transformer = HunyuanVideoFramepackTransformer3DModel(has_image_proj=True, has_clean_x_embedder=True)
-        found = {
-            "transformer": counted(transformer),
-            "vae": (counted(AutoencoderKLHunyuanVideo())[0], 0.0),
-            "text_encoder": counted(LlamaModel(LlamaConfig(**LLAMA))),
-            "text_encoder_2": (counted(CLIPTextModel(CLIPTextConfig(**CLIP)))[0], 0.0),
-            "image_encoder": (
-                counted(SiglipVisionModel(SiglipVisionConfig(**sight, image_size=384, patch_size=14)))[0],
-                0.0,
-            ),
-        }
-    parts = cards.card(name).components
-    assert found == {part.name: (part.parameters, part.blocks) for part in parts if part.parameters}

@@ -38,8 +38,9 @@ def unmasked(transformer: Any) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.callback(transformer.register_forward_pre_hook(before, with_kwargs=True).remove)
-        for layer in _layers(transformer) if way.attend else ():
-            stack.enter_context(_attending(layer, way.attend, plain))
+        if way.attend:
+            for layer in _layers(transformer):
+                stack.enter_context(_attending(layer, way.attend, plain))
         yield
 
 
