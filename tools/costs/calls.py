@@ -189,12 +189,12 @@ def _ltx2(config: Any, scene: Scene) -> Words:
 def _wan(config: Any, scene: Scene) -> Words:
     """Wan 2.2 5B has a timestep for each token; Wan 2.1 sees one or two pictures of 257 patches."""
     tokens = scene.frames * scene.height * scene.width // 4
-    seen = config.pos_embed_seq_len or 257
+    pictures = 2 if config.pos_embed_seq_len else 1
     return {
         "hidden_states": empty(1, config.in_channels, *scene.shape),
         "timestep": empty(1, tokens, dtype=torch.float32) if config.in_channels == 48 else _moment(),
         "encoder_hidden_states": empty(1, scene.text, config.text_dim),
-        "encoder_hidden_states_image": empty(1, seen, config.image_dim) if config.image_dim else None,
+        "encoder_hidden_states_image": empty(pictures, 257, config.image_dim) if config.image_dim else None,
     }
 
 

@@ -35,5 +35,5 @@ def one_pass(card: ModelCard, canvas: Canvas, *, pictured: bool = False, stock: 
     masked = stock or type(model).__name__ not in attention.WAYS
     with torch.no_grad(), nullcontext() if masked else attention.unmasked(model), Live(workspaces=True) as live:
         model(**words, return_dict=False)
-    text = sum(words[name].shape[1] for name in READ if words.get(name) is not None)
+    text = sum(words[name][..., 0].numel() for name in READ if words.get(name) is not None)
     return Pass(peak=live.peak, text=text, computed=live.computed, attended=live.attended)
