@@ -141,7 +141,7 @@ def test_the_numbers_of_a_card_have_not_drifted(name: str) -> None:
     card = cards.card(name)
     canvas = count.default(card)
     found, tokens = one_pass(card, canvas), count.latent_tokens(card, canvas)
-    assert found.peak / 2**10 / tokens == pytest.approx(card.cost.token_kib, rel=1e-3)
+    assert found.peak / 2**10 / tokens == pytest.approx(card.cost.token_kib, abs=0.051)
     assert found.computed / tokens / 1e9 == pytest.approx(card.cost.token_gflop, rel=1e-3)
     assert found.attended / (tokens + found.text) ** 2 == pytest.approx(card.cost.pair_flop, rel=1e-3)
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 
 from tools.costs import models
-from tools.costs.decoders import decoding
+from tools.costs.decoders import decoding, encoding
 from tools.costs.measure import one_pass
 from vidgen.backends.quantize import in_blocks
 from vidgen.core.card import ModelCard, Phase
@@ -58,6 +58,7 @@ def costs(card: ModelCard, today: str) -> dict[str, Value]:
     return {
         "token_kib": round(plain.peak / KIB / tokens, 1),
         "pictured_kib": round(pictured.peak / KIB / tokens, 1) if pictured.peak > 1.02 * plain.peak else 0.0,
+        "picture_bytes": round(_seen(card, canvas), 1),
         "turns": card.family in IN_TURN,
         "decoded": at_once,
         "pixel_bytes": round((whole.peak + kept) / (area * (at_once or counted)), 1),
@@ -96,6 +97,13 @@ def latent_tokens(card: ModelCard, canvas: Canvas) -> int:
 def parameters(model: torch.nn.Module) -> int:
     """How many a model has."""
     return sum(weight.numel() for weight in model.parameters())
+
+
+def _seen(card: ModelCard, canvas: Canvas) -> float:
+    """Bytes that the VAE takes to encode a picture, for each pixel; none where no mode has it for that."""
+    if not any("vae" in way.phases[Phase.DENOISE] for mode, way in card.ways.items() if mode is not Mode.T2V):
+        return 0.0
+    return encoding(card, canvas).peak / (canvas.width * canvas.height)
 
 
 def _blocks(model: torch.nn.Module, *, quantized: bool) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""Decodes as the families do, on the meta device: the canvas at once, or in tiles."""
+"""Decodes, and encodes pictures, as the families do, on the meta device."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -26,6 +26,16 @@ TILES: Mapping[str, Callable[[Any, Canvas, int], Mapping[str, float]]] = {
 
 COUNTED: dict[tuple[str, Canvas, int, bool, bool], Live] = {}
 """Decodings: many cards have the same decoder."""
+
+
+def encoding(card: ModelCard, canvas: Canvas) -> Live:
+    """The encoding of one picture, counted; Wan encodes a whole clip of which it is the first frame."""
+    wide, first = card.component("vae").wide, card.family != "wan" or card.settings.get("expand_timesteps")
+    vae = models.full(card.name, "vae", torch.float32 if wide else torch.bfloat16)
+    shape = (1, 3, 1 if first else canvas.frames, canvas.height, canvas.width)
+    with torch.no_grad(), Live(workspaces=True) as live:
+        vae.encode(calls.empty(*shape, dtype=vae.dtype), return_dict=False)
+    return live
 
 
 def decoding(card: ModelCard, canvas: Canvas, side: int = 0, *, workspaces: bool = True) -> Live:

@@ -50,7 +50,9 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         passes = 2 if batched and not card.cost.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
         kib = (request.keyframes and card.cost.pictured_kib) or card.cost.token_kib
-        return passes * (tokens * kib * wide / 2**20 + pairs)
+        drawn = passes * (tokens * kib * wide / 2**20 + pairs)
+        seen = canvas.width * canvas.height * card.cost.picture_bytes * wide / GIB if request.keyframes else 0.0
+        return max(drawn, seen)
     if phase is Phase.DECODE:
         whole = canvas.width * canvas.height * decoded * card.cost.pixel_bytes / GIB
         tile = card.cost.tile_gib * min(1.0, rung.tiling / card.cost.tile) ** 2
