@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo check test faults bench docs pocket-train pocket-eval clean
+.PHONY: help setup demo check test faults bench costs docs pocket-train pocket-eval clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ faults: $(READY) ## every round with every fault, into docs/reliability.md; minu
 
 bench: $(READY) ## time and memory beside the peers, into docs/measurements/bench.md
 	$(BIN)/python -m tools.bench
+
+costs: $(READY) ## count memory and arithmetic of full-size models into their cards; minutes
+	$(BIN)/python -m tools.costs
+	$(BIN)/python -m tools.costs --attention
 
 pocket-train: $(READY) ## train the built-in model further, in build/pocket; hours; goes on where it was stopped
 	nice -n 19 $(BIN)/python -m tools.pocket.train --work build/pocket

@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
+from vidgen.backends import attention
 from vidgen.backends.port import Backend, Step, Tensors
 from vidgen.backends.quiet import quickly
 from vidgen.core.errors import Stopped
@@ -51,7 +52,7 @@ def whole(job: Job, pictures: Sequence[Image] = (), *, cut: bool = True) -> np.n
     assert job.card.folder is not None
     pipe = pipeline(job.card.folder, name, job.plan.rung.precision)
     schedule = job.card.schedule
-    with quickly():
+    with quickly(), attention.unmasked(pipe.transformer):
         torch.manual_seed(request.seed)
         film = pipe(
             prompt=request.prompt,

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from tests.backends.live import Live
+from tools.costs.live import Live
 from vidgen.backends.chunks import chunked
 
 TINY = {"latent_channels": 4, "block_out_channels": (8, 8, 16, 16, 16), "layers_per_block": 1}

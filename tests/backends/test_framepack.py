@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 
 from tests import twins
 from tests.backends import films
-from tests.catalog.test_parameters import counted
 from tests.conftest import ANSWER
 from tests.loopback import COMMIT, Hub
 from tests.repository import FLUX, FRAMEPACK, HUNYUAN
@@ -346,35 +345,3 @@ def test_a_minute_is_planned_in_the_memory_of_a_few_seconds(vidgen: ANSWER, pict
     assert (short["canvas"]["frames"], long["canvas"]["frames"]) == (181, 1801)
     assert short["phases"] == long["phases"]
     assert cards.card("framepack").longest == 1800
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["framepack", "framepack-f1"])
-def test_a_card_counts_every_parameter(name: str) -> None:
-    from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoFramepackTransformer3DModel
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        LlamaConfig,
-        LlamaModel,
-        SiglipVisionConfig,
-        SiglipVisionModel,
-    )
-
-    from tests.backends.test_hunyuan import CLIP, LLAMA
-
-    sight = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
-    with torch.device("meta"):
-        transformer = HunyuanVideoFramepackTransformer3DModel(has_image_proj=True, has_clean_x_embedder=True)
-        found = {
-            "transformer": counted(transformer),
-            "vae": (counted(AutoencoderKLHunyuanVideo())[0], 0.0),
-            "text_encoder": counted(LlamaModel(LlamaConfig(**LLAMA))),
-            "text_encoder_2": (counted(CLIPTextModel(CLIPTextConfig(**CLIP)))[0], 0.0),
-            "image_encoder": (
-                counted(SiglipVisionModel(SiglipVisionConfig(**sight, image_size=384, patch_size=14)))[0],
-                0.0,
-            ),
-        }
-    parts = cards.card(name).components
-    assert found == {part.name: (part.parameters, part.blocks) for part in parts if part.parameters}

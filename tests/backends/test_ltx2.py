@@ -24,7 +24,7 @@ from tests import twins
 from tests.backends.films import recorded, through_disk
 from tests.conftest import ANSWER
 from vidgen import prepare, run
-from vidgen.backends import ltx2, multimodal, pixels
+from vidgen.backends import attention, ltx2, multimodal, pixels
 from vidgen.backends.port import State, Step, Tensors
 from vidgen.backends.quiet import found, quickly
 from vidgen.backends.twin import build
@@ -217,7 +217,7 @@ def whole(job: Job, pictures: Sequence[Image], *, cut: bool = True) -> Heard:
     }
     refine = job.card.refine
     last: dict[str, Any] = {"height": canvas.height, "width": canvas.width, "num_inference_steps": request.steps}
-    with quickly(), ExitStack() as after:
+    with quickly(), ExitStack() as after, attention.unmasked(pipe.transformer):
         if refine:
             half = {"height": canvas.height // 2, "width": canvas.width // 2}
             second = [moment / 1000 for moment in refine.timesteps]

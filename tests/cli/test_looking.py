@@ -230,12 +230,19 @@ def test_a_model_is_recommended_for_what_is_wanted_on_a_machine_that_one_does_no
     assert all("GiB are free" in one["reasons"][0] for one in small if not one["fits"])
 
 
-def test_what_was_not_measured_is_said(vidgen: ANSWER) -> None:
-    plan = vidgen("plan", "t2v", "a boat", "--model", "wan-2.1-t2v-1.3b", "--vram", "24").out
-    assert "weights alone: the work beside them was not measured" in plan
-    assert "weights alone" not in vidgen("plan", "t2v", "a boat", "--model", "ltx-video-2b", "--vram", "24").out
+def test_what_was_not_measured_is_said(vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = (cards.OWN / "wan-2.1-t2v-1.3b.toml").read_text(encoding="utf-8")
+    begin, rest = shipped.split("[cost]")
+    Path("mine").mkdir()
+    Path("mine", "wan-of-mine.toml").write_text(
+        begin.replace('"wan-1.3b"', '"own"') + rest[rest.index("\n[") :], "utf-8"
+    )
+    monkeypatch.setenv("VIDGEN_FAMILIES", "mine")
+    said = "weights alone: the work beside them was not measured"
+    assert said in vidgen("plan", "t2v", "a boat", "--model", "wan-of-mine", "--vram", "24").out
+    assert said not in vidgen("plan", "t2v", "a boat", "--model", "wan-2.1-t2v-1.3b", "--vram", "24").out
     found = json.loads(vidgen("models", "recommend", "--vram", "80", "--json").out)["recommended"]
-    assert any("weights alone" in reason for one in found if one["name"].startswith("wan") for reason in one["reasons"])
+    assert {one["name"] for one in found if any("weights alone" in said for said in one["reasons"])} <= {"wan-of-mine"}
 
 
 def test_fast_models_come_first_when_speed_is_wanted(vidgen: ANSWER) -> None:

@@ -1,6 +1,7 @@
 """Memory: the numbers of a plan, against sums done by hand and against what is published."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.values import CARD, DISTILLED, NOTHING, request
 from vidgen.catalog import cards
 from vidgen.core.card import Guidance, Phase, Schedule
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
-from vidgen.core.request import Mode, Request
+from vidgen.core.request import Keyframe, Mode, Request
 from vidgen.planning.check import draw
 from vidgen.planning.drafts import first_stage
 from vidgen.planning.memory import component_gib, phases
@@ -89,6 +90,20 @@ def test_a_mask_of_all_pairs_of_tokens_and_passes_that_take_turns_are_counted() 
     assert gib() == 2 * tokens / 2**20
     assert gib(turns=True) == tokens / 2**20
     assert gib(pair_bytes=4.0, turns=True) == tokens / 2**20 + 4 * tokens**2 / 2**30
+
+
+def test_pictures_among_the_latents_and_their_encoding_are_counted() -> None:
+    plain, card = request(guidance_scale=1.0), replace(CARD, cost=replace(CARD.cost, token_kib=1.0, pictured_kib=3.0))
+    wanted = replace(plain, keyframes=(Keyframe(picture=Path("a.png")),))
+
+    def gib(wanted: Request, **cost: float) -> float:
+        known = replace(card, cost=replace(card.cost, **cost))
+        return phases(wanted, known, draw(wanted, known), NOTHING, BF16_PHASE)[1].work_gib
+
+    tokens = 3 * 2 * 2
+    assert (gib(plain), gib(wanted), gib(wanted, pictured_kib=0.0)) == (tokens / 2**20, 3 * tokens / 2**20, gib(plain))
+    assert gib(wanted, picture_bytes=1e6) == 64 * 64 * 1e6 / 2**30
+    assert gib(plain, picture_bytes=1e6) == gib(plain)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from vidgen.backends import llama, onward, pipes, pixels, quiet
+from vidgen.backends import attention, llama, onward, pipes, pixels, quiet
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import Guidance, Phase
@@ -106,6 +106,7 @@ class Hunyuan:
         with (
             pipes.wearing(pipe, job.request.loras),
             pipes.seeded(job.request.seed),
+            attention.unmasked(pipe.transformer),
             onward.stepping(job, pipe, generator, step, since, walk) as after,
         ):
             last = onward.Last(after)

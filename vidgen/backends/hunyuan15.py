@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import chunks, onward, pipes, pixels, quiet, qwen
+from vidgen.backends import attention, chunks, onward, pipes, pixels, quiet, qwen
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import Guidance, Phase
@@ -95,6 +95,7 @@ class Hunyuan15:
         with (
             pipes.wearing(_Wardrobe(pipe.transformer), job.request.loras),
             pipes.seeded(job.request.seed),
+            attention.unmasked(pipe.transformer),
             onward.stepping(job, pipe, generator, step, since, walk) as after,
             onward.listening(pipe, after),
         ):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import onward, pipes, pixels, prompts, quiet, stages
+from vidgen.backends import attention, onward, pipes, pixels, prompts, quiet, stages
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.backends.stages import Stage
@@ -99,7 +99,7 @@ class Ltx:
         """Normalised latents (1, channels, frames, height, width), and the state of the generator of all stages."""
         route, pipe, latents = _route(job), self._drawing_pipe(job), torch.empty(0)
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
-        with pipes.seeded(job.request.seed):
+        with pipes.seeded(job.request.seed), attention.unmasked(pipe.transformer):
             for stage, kept in stages.left(job, since):
                 begun = self._begun(pipe, job, latents, kept) if stage.refine else None
                 with (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidgen.backends import gemma, multimodal, onward, pipes, pixels, quiet, stages
+from vidgen.backends import attention, gemma, multimodal, onward, pipes, pixels, quiet, stages
 from vidgen.backends.pipes import Kind, Parts
 from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.backends.stages import Stage
@@ -134,7 +134,7 @@ class Ltx2:
         pipe, drawn = self._drawing_pipe(job, conditioning), dict[str, torch.Tensor]()
         scheduler, connected = pipe.scheduler, pipe.connectors
         generator = torch.Generator("cpu").manual_seed(job.request.seed)
-        with pipes.seeded(job.request.seed):
+        with pipes.seeded(job.request.seed), attention.unmasked(pipe.transformer):
             for stage, kept in stages.left(job, since):
                 if stage.refine:
                     drawn = multimodal.blank(pipe, job, stage) if kept else self._doubled(pipe, job, drawn)

@@ -150,20 +150,26 @@ class Refine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What one run needs beside its weights, measured: zero where nobody has measured it.
+    """What one run needs beside its weights, counted by `make costs`: zero where nobody has.
 
-    `token_kib`: activations of one latent token in the transformer, in KiB at bf16. `pair_bytes`: what one block holds
-    for each pair of latent tokens, where attention makes a mask of all pairs. `turns`: the passes of guidance come one
-    after the other, in the memory of one. `pixel_bytes`: the untiled decoder's peak, in bytes for each pixel of each
-    frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest that are taken. `frames`: how many are drawn at
-    once, where a clip is drawn piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
+    `token_kib`: activations of one latent token in the transformer, in KiB at bf16; `pictured_kib`: the same with
+    pictures among the latents, where each token then has a time of its own; 0: the same. A latent token is a cell of
+    the grid. `picture_bytes`: what encoding the pictures takes before that, for each pixel of the canvas. `pair_bytes`:
+    what one block holds for each pair of latent tokens, where attention makes a mask of all pairs. `turns`: the passes
+    of guidance come one after the other, in the memory of one. `pixel_bytes`: the untiled decoder's peak, in bytes for
+    each pixel of each frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest that are taken. Decoder and
+    encoder have the workspace of a convolution with them, as much as its input and output: cuDNN takes it, and on the
+    processor it stands for the copies that oneDNN makes. `frames`: how many are drawn at once, where a clip is drawn
+    piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
 
-    Arithmetic: `token_gflop` of one latent token in one forward pass, `pair_flop` of each pair of tokens that attend to
-    each other, `text` tokens of the prompt among them; `pixel_mflop` of the decoder for each pixel of each frame.
-    `encoded_tflop` is that of one prompt. `measured`: the date and the versions that the numbers were measured with.
+    Arithmetic: `token_gflop` of one latent token in one forward pass, and `pair_flop` of each pair of tokens, `text`
+    tokens among them, as many as the longest prompt and a picture have. `pixel_mflop` of the decoder for each pixel of
+    each frame. `encoded_tflop` is that of one prompt. `measured`: the date and the versions that it was counted with.
     """
 
     token_kib: float = 0.0
+    pictured_kib: float = 0.0
+    picture_bytes: float = 0.0
     pair_bytes: float = 0.0
     turns: bool = False
     pixel_bytes: float = 0.0

@@ -50,7 +50,10 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         batched = largest and card.schedule.guidance is not Guidance.EMBEDDED and request.guidance_scale > 1
         passes = 2 if batched and not card.cost.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
-        return passes * (tokens * card.cost.token_kib * wide / 2**20 + pairs)
+        kib = (request.keyframes and card.cost.pictured_kib) or card.cost.token_kib
+        drawn = passes * (tokens * kib * wide / 2**20 + pairs)
+        seen = canvas.width * canvas.height * card.cost.picture_bytes * wide / GIB if request.keyframes else 0.0
+        return max(drawn, seen)
     if phase is Phase.DECODE:
         whole = canvas.width * canvas.height * decoded * card.cost.pixel_bytes / GIB
         tile = card.cost.tile_gib * min(1.0, rung.tiling / card.cost.tile) ** 2
