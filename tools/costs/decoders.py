@@ -58,6 +58,6 @@ def _decoded(card: ModelCard, vae: Any, canvas: Canvas, side: int, wide: bool, w
         chunks.chunked(vae.decoder, hunyuan15.CHUNK if side else 0) if card.family == "hunyuan15" else nullcontext()
     )
     tiles = TILES[card.family](vae, canvas, side)
-    with torch.no_grad(), pixels.tiled(vae, tiles), chunked, Live(workspaces=workspaces) as live:
+    with torch.no_grad(), pixels.tiled(vae, tiles, "meta"), chunked, Live(workspaces=workspaces) as live:
         vae.decode(latents, *moment, return_dict=False)
     return live
