@@ -96,7 +96,7 @@ def test_pictures_among_the_latents_and_their_encoding_are_counted() -> None:
     plain, card = request(guidance_scale=1.0), replace(CARD, cost=replace(CARD.cost, token_kib=1.0, pictured_kib=3.0))
     wanted = replace(plain, keyframes=(Keyframe(picture=Path("a.png")),))
 
-    def gib(wanted: Request, **cost: float) -> float:
+    def gib(wanted: Request, **cost: Any) -> float:
         known = replace(card, cost=replace(card.cost, **cost))
         return phases(wanted, known, draw(wanted, known), NOTHING, BF16_PHASE)[1].work_gib
 
@@ -186,9 +186,9 @@ def test_ltx_2b_weighs_what_is_published() -> None:
 
 def test_ltx_2b_works_on_the_published_number_of_tokens() -> None:
     found = of_ltx(BF16_PHASE)
-    assert found[Phase.DENOISE].work_gib == pytest.approx(2 * 6144 * 64.5 / 2**20)
-    assert found[Phase.DECODE].work_gib == pytest.approx(768 * 512 * 121 * 100 / 2**30)
-    assert of_ltx(TILED)[Phase.DECODE].work_gib == 3.1
+    assert found[Phase.DENOISE].work_gib == pytest.approx(2 * 6144 * 64.5 / 2**20, rel=0.01)
+    assert found[Phase.DECODE].work_gib == pytest.approx(768 * 512 * 121 * 100 / 2**30, rel=0.01)
+    assert of_ltx(TILED)[Phase.DECODE].work_gib == pytest.approx(512 * 512 * 65 * 100 / 2**30, rel=0.02)
 
 
 def test_the_canvas_is_weighed_not_the_request() -> None:
