@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, history, hub, probe, tokens
-from vidgen.catalog import cards, loras, presets, settings
+from vidgen import adapters, fitting, history, hub, probe, tokens
+from vidgen.catalog import cards, gpus, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import DoesNotFit, InputRefused, UsageRefused, WeightsRefused
@@ -16,7 +16,7 @@ from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.media import containers, pictures
-from vidgen.planning import detours, planner
+from vidgen.planning import detours, ladder, planner
 from vidgen.planning.check import check
 from vidgen.planning.settle import BUILT_IN, Subject, settle
 from vidgen.studio import artefacts, asked, part
@@ -51,6 +51,7 @@ def prepare(
     checkpoint_every: int = 0,
     keep_latents: bool = False,
     fallback: bool = True,
+    budget: str = "",
     machine: Machine | None = None,
     **typed: Any,
 ) -> list[Job]:
@@ -58,7 +59,8 @@ def prepare(
 
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
     (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
-    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `machine` plans for another machine than this one.
+    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `machine` plans for another machine than this one; `budget`
+    ("10m") makes the largest clips that end in that time.
 
     Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
@@ -67,12 +69,12 @@ def prepare(
     brief = Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
         layers=layered(typed),
-        machine=machine or probe.machine(),
+        machine=gpus.rated(machine or probe.machine()),
         fresh_seed=secrets.randbelow(2**32),
     )
     manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
     manners |= {"fallback": fallback, "skip_existing": skip_existing}
-    jobs = [taught(replace(job, **manners)) for job in _decided(brief)]
+    jobs = [taught(replace(job, **manners)) for job in _timely(brief, budget)]
     chosen = any("output" in layer for layer in brief.layers.values())
     ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
     return [_found(job, brief) for job in ready]
@@ -102,6 +104,20 @@ def _subject(
         raise UsageRefused("t2v takes no picture", "use i2v or keyframe")
     loras = [words.lora(file) if isinstance(file, str) else file for file in lora]
     return Subject(mode=mode, prompt=prompt, at=marks, loras=loras)
+
+
+def _timely(brief: Brief, budget: str) -> list[Job]:
+    """The jobs, or the largest that end in time where there is a budget."""
+    jobs = _decided(brief)
+    if not budget:
+        return jobs
+    return fitting.within(jobs, fitting.budget(budget), lambda less: _decided(_reduced(brief, less)))
+
+
+def _reduced(brief: Brief, settings: Mapping[str, Any]) -> Brief:
+    """The brief with settings that a budget takes, right under what was typed."""
+    flags = {"flag": brief.layers["flag"]}
+    return replace(brief, layers={**flags, "budget": settings, **brief.layers})
 
 
 def _decided(brief: Brief) -> list[Job]:
@@ -140,7 +156,7 @@ def decided(brief: Brief, card: ModelCard) -> Iterator[Job]:
     weights = hub.find(card)
     notes = [*adjustments, *_looked_at(requests[0]), *_counted(requests[0], card, weights)]
     notes += [*_unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
-    plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
+    plan = fitting.planned(requests[0], card, canvas, brief.machine, weights)
     for request in requests:
         yield Job(
             request=request,
@@ -183,7 +199,7 @@ def taught(job: Job) -> Job:
     known = history.lesson(job) if job.fallback else None
     if known is None:
         return job
-    said = f"{planner.describe(known.failed)}: failed here on {known.when}"
+    said = f"{ladder.describe(known.failed)}: failed here on {known.when}"
     plan = detours.moved(job, known.worked).plan
     return replace(job, plan=replace(plan, passed_over=(*plan.passed_over, said)))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vidgen import probe
-from vidgen.catalog import cards
+from vidgen.catalog import cards, gpus
 from vidgen.core.card import ModelCard, Phase, Way
 from vidgen.core.errors import InputRefused, UsageRefused
 from vidgen.core.machine import Machine
@@ -39,7 +39,7 @@ def resume(
     brief = Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
         layers=layered({**found.settings, "model": card.name, "output": str(output or _literal(found.output))}),
-        machine=machine or probe.machine(),
+        machine=gpus.rated(machine or probe.machine()),
         fresh_seed=0,
     )
     jobs = list(decided(brief, _decoder(card, found.mode) if decode else card))

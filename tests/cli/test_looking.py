@@ -69,9 +69,10 @@ def test_a_plan_in_words_names_canvas_phases_and_what_is_missing(vidgen: ANSWER)
     ("memory", "rung"),
     [
         (["--vram", "80"], "bf16, everything resident"),
-        (["--vram", "24"], "bf16, everything resident"),
+        (["--gpu", "4090"], "bf16, everything resident"),
         (["--vram", "12"], "bf16, one phase at a time"),
-        (["--vram", "8"], "int8, one phase at a time"),
+        (["--gpu", "RTX 3060", "--offload", "phase"], "bf16, one phase at a time"),
+        (["--vram", "12", "--precision", "nf4"], "nf4, everything resident"),
         (["--vram", "0", "--ram", "200"], "fp32, everything resident"),
         (["--vram", "0", "--ram", "11"], "bf16, one phase at a time"),
     ],
@@ -80,9 +81,29 @@ def test_a_plan_for_a_machine_that_one_does_not_have(memory: list[str], rung: st
     assert f"{rung}\n" in vidgen(*PLANNED, *memory).out
 
 
+def test_a_card_that_nobody_knows_is_refused_with_those_that_are_known(vidgen: ANSWER) -> None:
+    answer = vidgen(*PLANNED, "--gpu", "voodoo")
+    assert (answer.code, "rtx-4090" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("--offload", "attic"), ("--tiling", "300"), ("--precision", "int3"), ("--budget", "soon")]
+)
+def test_a_limit_that_is_none_is_refused(option: str, wrong: str, vidgen: ANSWER) -> None:
+    answer = vidgen("plan", "t2v", "a red circle", option, wrong)
+    assert (answer.code, wrong in answer.err) == (2, True)
+
+
+def test_limits_may_stand_in_a_configuration(vidgen: ANSWER) -> None:
+    Path("vidgen.toml").write_text('offload = "phase"\ntiling = 128\nvram = 20\n')
+    plan = json.loads(vidgen(*PLANNED, "--gpu", "4090", "--json").out)
+    assert (plan["rung"]["placement"], plan["rung"]["tiling"], plan["machine"]["vram_gib"]) == ("phase", 128, 20)
+    assert plan["settings"]["vram"] == {"value": "20 GiB", "origin": "project"}
+
+
 def test_a_plan_for_a_machine_that_is_too_small_says_what_it_would_take(vidgen: ANSWER) -> None:
-    answer = vidgen(*PLANNED, "--vram", "5")
-    assert (answer.code, "int8, one phase at a time, decoding in tiles of 512: needs" in answer.err) == (5, True)
+    answer = vidgen(*PLANNED, "--vram", "3")
+    assert (answer.code, "bf16" in answer.err, "2.2 GiB are free" in answer.err) == (5, True, True)
     for wrong in ("-1", "nan", "1e9"):
         answer = vidgen(*PLANNED, f"--vram={wrong}")
         assert (answer.code, "is no size of a memory" in answer.err) == (2, True)

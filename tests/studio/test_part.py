@@ -48,6 +48,9 @@ OTHER: Mapping[str, Any] = {
     "sound": False,
     "strict": True,
     "precision": "int8",
+    "offload": "disk",
+    "tiling": "256",
+    "vram_gib": 8.0,
     "crf": 30,
     "codec": "av1",
     "output": Path("other.mp4"),
@@ -68,8 +71,8 @@ def test_a_fingerprint_changes_with_every_setting_but_those_of_the_file(field: s
 
 
 def test_what_is_not_of_the_pixels_is_the_file_and_its_compression() -> None:
-    """And the precision that was asked for: what came of it is in the rung."""
-    assert sorted(NOT_PIXELS) == ["codec", "crf", "output", "precision"]
+    """And the limits that were asked for: what came of them is in the rung."""
+    assert sorted(NOT_PIXELS) == ["codec", "crf", "offload", "output", "precision", "tiling", "vram_gib"]
 
 
 def rung(**changed: Any) -> dict[str, Any]:
@@ -90,6 +93,8 @@ def rung(**changed: Any) -> dict[str, Any]:
         {"weights": Weights(folder=None, sizes={"vae": 1})},
         rung(precision=Precision.BF16),
         rung(tiling=512),
+        rung(turns=True),
+        rung(encoder=Precision.INT8),
         {"plan": replace(job().plan, machine=replace(CPU, device=Device.MPS))},
     ],
 )
@@ -104,6 +109,8 @@ def test_a_fingerprint_changes_with_model_precision_and_device(changed: dict[str
         {"skip": True},
         {"card": replace(CARD, title="Other", rank=9)},
         rung(placement=Placement.PHASE),
+        rung(placement=Placement.STREAM, resident=3),
+        rung(encoder=Precision.FP32),
         {"plan": replace(job().plan, machine=replace(CPU, name="another", ram_gib=8))},
     ],
 )

@@ -1,4 +1,4 @@
-"""Numbers of bytes as a person says them."""
+"""Numbers of bytes and of seconds as a person says them."""
 
 UNITS = ("KiB", "MiB", "GiB", "TiB")
 
@@ -18,3 +18,13 @@ def amount(count: int) -> str:
 def several(count: int, thing: str) -> str:
     """`count` of something: "1 file", "12 files"."""
     return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "9 s", "4 min 10 s", "1 h 5 min"."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -84,7 +84,7 @@ class Schedule:
 
     Those of a family's second stage follow those of its first. `steps`: the numbers of steps that a distilled model was
     made for, where its schedule is the usual one. `picture_crf`: how coarsely H.264 compressed what the model saw, as a
-    picture that it is given is to be; 0 is not at all.
+    picture that it is given is to be; 0 is not at all. `passes`: how often the transformer is asked at a guided step.
     """
 
     guidance: Guidance
@@ -95,6 +95,7 @@ class Schedule:
     decode_noise_scale: float | None = None
     image_cond_noise_scale: float = 0.0
     picture_crf: int = 0
+    passes: int = 2
 
     @property
     def fixed(self) -> tuple[int, ...]:

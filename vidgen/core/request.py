@@ -46,7 +46,9 @@ class Request:
     Units: `width` and `height` in pixels, `frames` in frames, `fps` in frames a second (exact, so 24000/1001 stays
     what it is). `keyframes` hold the pictures of `i2v` (one, at frame 0) and `keyframe`. An empty `negative`: none.
     `true_cfg_scale` beyond 1 asks a model whose guidance is embedded for true classifier-free guidance too.
-    `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
+    Limits of the plan, `auto` where it is free: `precision`, how weights are held (`core.plan.Precision`); `offload`,
+    where (none, phase, stream or disk); `tiling`, the decoder's tiles (off, or a side in pixels); `vram_gib`, how much
+    of a card may be used (0: all that is free).
     """
 
     mode: Mode
@@ -68,6 +70,9 @@ class Request:
     sound: bool = True
     strict: bool = False
     precision: str = "auto"
+    offload: str = "auto"
+    tiling: str = "auto"
+    vram_gib: float = 0.0
     crf: int | None = None
     codec: str = "auto"
     output: Path

@@ -14,6 +14,7 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Precision, Setting
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
+from vidgen.planning.ladder import OFFLOADS, TILES
 
 Layers = Mapping[str, Mapping[str, Any]]
 
@@ -28,6 +29,9 @@ BUILT_IN: Mapping[str, Any] = {
     "sound": True,
     "strict": False,
     "precision": "auto",
+    "offload": "auto",
+    "tiling": "auto",
+    "vram": "auto",
     "codec": "auto",
     "crf": "auto",
     "output": words.OUTPUT,
@@ -123,7 +127,10 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         background=_text("background", settled.get("background")),
         sound=words.truth("sound", settled.get("sound")) and card.sound,
         strict=words.truth("strict", settled.get("strict")),
-        precision=_precision(settled.get("precision")),
+        precision=_one_of("precision", settled.get("precision"), ("auto", *Precision)),
+        offload=_one_of("offload", settled.get("offload"), ("auto", *OFFLOADS)),
+        tiling=_one_of("tiling", settled.get("tiling"), ("auto", "off", *map(str, TILES))),
+        vram_gib=_vram(settled.get("vram")),
         crf=_crf(settled.get("crf")),
         codec=str(settled.get("codec")),
         output=_output(str(settled.get("output"))),
@@ -163,11 +170,17 @@ def _fit(value: object) -> Fit:
     return Fit(str(value))
 
 
-def _precision(value: object) -> str:
-    known = ("auto", *Precision)
-    if value not in known:
-        raise UsageRefused(f"precision {value!r} is none of {', '.join(known)}", "write --precision auto or int8")
+def _one_of(name: str, value: object, known: Sequence[str]) -> str:
+    if str(value) not in known:
+        raise UsageRefused(
+            f"{name} {value!r} is none of {', '.join(known)}", f"write --{name} {known[0]} or {known[-1]}"
+        )
     return str(value)
+
+
+def _vram(value: object) -> float:
+    """GiB of a card that may be used; 0 for all that is free."""
+    return 0.0 if value == "auto" else words.number("vram", value, least=0.5, most=100_000)
 
 
 def _output(text: str) -> Path:
@@ -207,6 +220,7 @@ def _settings(settled: _Settled, request: Request, seeds: Sequence[int]) -> tupl
         "fps": f"{request.fps}",
         "seed": ",".join(map(str, seeds)),
         "crf": "auto" if request.crf is None else f"{request.crf}",
+        "vram": f"{request.vram_gib:g} GiB" if request.vram_gib else "auto",
     }
     chosen = "chosen" if settled.origins["seed"] == "built in" else settled.origins["seed"]
     origins = {**settled.origins, "seed": chosen, "sound": settled.origins["sound"] if request.sound else "card"}

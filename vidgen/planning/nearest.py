@@ -1,0 +1,88 @@
+"""What does fit, where what was asked for does not: found by planning it, and said as what to type."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from vidgen.core.card import ModelCard
+from vidgen.core.errors import Refusal
+from vidgen.core.machine import Machine
+from vidgen.core.plan import Weights
+from vidgen.core.request import Request
+from vidgen.planning.check import check
+from vidgen.planning.planner import choose, freed
+
+PARTS = (0.75, 0.5, 0.375, 0.25)
+"""Parts of the sides of a picture that are tried, and of the frames where the smallest picture is still too large."""
+
+SHORTEST = 9
+"""Fewer frames than these are no clip."""
+
+
+def nearest(request: Request, card: ModelCard, machine: Machine, weights: Weights) -> str:
+    """What to change so that `card` can serve the request: limits, frames, then the size; empty when nothing helps."""
+
+    def fits(wanted: Request) -> bool:
+        return serves(wanted, card, machine, weights)
+
+    free = freed(request)
+    if free != request and fits(free):
+        return "the same with precision, offload, tiling and vram left to the plan"
+    if frames := _frames(request, card, fits):
+        return f"--frames {frames}"
+    for wanted in _sizes(request, card):
+        if fits(wanted):
+            return f"--size {wanted.width}x{wanted.height}"
+        if frames := _frames(wanted, card, fits):
+            return f"--size {wanted.width}x{wanted.height} --frames {frames}"
+    return ""
+
+
+def another(request: Request, cards: Iterable[ModelCard], machine: Machine) -> str:
+    """The best other model of measured memory that can serve the request as it is; empty when none can."""
+    nothing = Weights(folder=None, sizes={})
+    for card in cards:
+        wanted = replace(request, model=card.name, negative="", **_taste(card))
+        known = card.repository and card.cost.token_kib and card.name != request.model
+        if known and serves(wanted, card, machine, nothing):
+            return f"--model {card.name}"
+    return ""
+
+
+def serves(request: Request, card: ModelCard, machine: Machine, weights: Weights) -> bool:
+    """Whether `card` can do the request and the machine has room for it."""
+    try:
+        canvas, _ = check(request, card)
+        choose(request, card, canvas, machine, weights)
+    except Refusal:
+        return False
+    return True
+
+
+def _frames(request: Request, card: ModelCard, fits: Callable[[Request], bool]) -> int:
+    """The most frames on the grid that fit, by halving; 0 when not even a short clip does."""
+    grid = card.grid.frames
+    fewest, most = -(-(SHORTEST - 1) // grid), (request.frames - 1) // grid
+    if fewest > most or not fits(replace(request, frames=fewest * grid + 1)):
+        return 0
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
+        if fits(replace(request, frames=middle * grid + 1)):
+            fewest = middle
+        else:
+            most = middle - 1
+    return fewest * grid + 1
+
+
+def _sizes(request: Request, card: ModelCard) -> Iterator[Request]:
+    """The request in smaller and smaller pictures of its shape, on the grid."""
+    grid = card.grid.size
+    for part in PARTS:
+        width, height = (round(side * part / grid) * grid for side in (request.width, request.height))
+        if min(width, height) >= grid:
+            yield replace(request, width=width, height=height)
+
+
+def _taste(card: ModelCard) -> dict[str, Any]:
+    """What a model's own card says of steps and guidance."""
+    return {"steps": int(str(card.defaults["steps"])), "guidance_scale": float(str(card.defaults["guidance_scale"]))}
