@@ -68,7 +68,7 @@ def within(jobs: Sequence[Job], seconds: float, again: Callable[[Mapping[str, An
     options = " ".join(f"--{name} {value}" for name, value in least.items())
     raise DoesNotFit(
         f"nothing that was left open ends within {duration(seconds)}",
-        f"nearest that fits: --budget {ceil(quickest)}s {options}".rstrip(),
+        f"nearest that fits: --budget {ceil(quickest - 0.001)}s {options}".rstrip(),
     )
 
 
@@ -101,9 +101,10 @@ def _smaller(job: Job) -> Iterator[tuple[Mapping[str, Any], Request]]:
         yield {**sized, **changed}, replace(request, **shape, **changed)
 
 
-def _work(parts: tuple[float, float, float]) -> float:
+def _work(parts: tuple[float, float, float]) -> tuple[float, ...]:
+    """How much work parts of steps, frames and size leave; of equal ones, steps are given up first, the size last."""
     steps, frames, size = parts
-    return steps * frames * size**2
+    return steps * frames * size**2, size, frames
 
 
 def _on_grid(length: float, grid: int) -> int:
