@@ -208,7 +208,13 @@ def _numbered(listener: Listener, number: int, total: int) -> Listener:
 
 
 def _result(shot: Shot) -> Result:
-    return replace(_skipped(shot.job), seconds=shot.seconds, peak_gib=shot.peak_gib, skipped=False)
+    return replace(
+        _skipped(shot.job),
+        seconds=shot.seconds,
+        peak_gib=shot.peak_gib,
+        standing_gib=shot.standing_gib,
+        skipped=False,
+    )
 
 
 def _skipped(job: Job) -> Result:

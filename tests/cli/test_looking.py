@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.conftest import ANSWER
 from tests.left import leave
 from tests.media.drawn import shape, write
 from tools.docs import examples
+from vidgen import probe
 from vidgen.catalog import cards
 
 PLANNED = ["plan", "t2v", "a boat", "--model", "ltx-video-2b"]
@@ -144,6 +146,25 @@ def test_doctor_is_well_on_a_machine_that_is(vidgen: ANSWER) -> None:
     findings = {finding["name"]: finding for finding in json.loads(answer.out)["findings"]}
     assert findings["pocket"]["well"]
     assert findings["models"]["mend"] == "vidgen download ltx-video-2b-0.9.5"
+
+
+def test_doctor_calibrates_by_a_few_clips_and_the_next_plan_knows_their_time(
+    vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidgen.cli.calibrate.CLIPS", (("64x64", 5),))
+    measures = json.loads(vidgen("doctor", "--calibrate", "--json").out)["measures"]
+    assert [one["phase"] for one in measures] == ["encode", "denoise", "decode"]
+    assert all(one["measured_seconds"] > 0 for one in measures)
+    assert {one["clip"] for one in measures} == {"64x64, 5 frames"}
+    assert "denoise" in vidgen("doctor", "--calibrate").out
+    assert json.loads(vidgen("plan", "t2v", "a red circle", "--model", "pocket", "--json").out)["seconds"] > 0
+
+
+def test_doctor_shows_what_the_probe_had_to_say(vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(probe.machine(), notes=("the graphics driver does not answer",))
+    monkeypatch.setattr(probe, "machine", lambda: here)
+    assert "the graphics driver does not answer" in vidgen("doctor").out
+    assert "the graphics driver does not answer" in vidgen(*PLANNED).out
 
 
 def test_a_sheet_shows_a_clip(vidgen: ANSWER) -> None:

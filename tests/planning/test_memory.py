@@ -1,6 +1,7 @@
 """Memory: the numbers of a plan, against sums done by hand and against what is published."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.values import CARD, NOTHING, request
 from vidgen.catalog import cards
 from vidgen.core.card import Guidance, Phase, Schedule
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
-from vidgen.core.request import Mode, Request
+from vidgen.core.request import Keyframe, Mode, Request
 from vidgen.planning.check import draw
 from vidgen.planning.memory import component_gib, phases
 from vidgen.planning.settle import Subject, settle
@@ -240,3 +241,12 @@ def test_a_phase_on_the_processor_takes_nothing_of_the_card() -> None:
     assert (decode.weights_gib, decode.work_gib) == (0.0, 0.0)
     assert decode.host_gib > 1.0
     assert encode.weights_gib > 0 < denoise.weights_gib
+
+
+def test_pictures_among_the_latents_take_what_was_measured_with_them() -> None:
+    pictured = request(keyframes=(Keyframe(picture=Path("a.png")),))
+    for kib, least in ((0.0, 64), (96.0, 96)):
+        card = replace(CARD, cost=replace(CARD.cost, pictured_kib=kib))
+        for wanted, each in ((request(), 64), (pictured, least)):
+            [_, denoise, _] = phases(wanted, card, draw(wanted, card), NOTHING, BF16_PHASE)
+            assert denoise.work_gib == 2 * 3 * 2 * 2 * each / 2**20

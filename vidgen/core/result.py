@@ -22,7 +22,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What came out: the file, its shape, seconds and peak memory by phase, and every adjustment made."""
+    """What came out: the file, its shape, seconds and peak memory by phase, and every adjustment made.
+
+    `standing_gib` is what the peaks held before any weights.
+    """
 
     path: Path
     frames: int
@@ -32,5 +35,6 @@ class Result:
     seed: int
     seconds: Mapping[str, float]
     peak_gib: Mapping[str, float]
+    standing_gib: float = 0.0
     adjustments: tuple[str, ...] = ()
     skipped: bool = False

@@ -122,7 +122,8 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         tokens = latent_tokens(card, canvas)
         passes = 2 if batched(request, card) and not rung.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
-        return passes * (tokens * card.cost.token_kib * wide / 2**20 + pairs)
+        kib = (request.keyframes and card.cost.pictured_kib) or card.cost.token_kib
+        return passes * (tokens * kib * wide / 2**20 + pairs)
     return _decoded(card, canvas, rung.tiling) * wide if phase is Phase.DECODE else 0.0
 
 

@@ -20,22 +20,32 @@ SHORTEST = 9
 
 
 def nearest(request: Request, card: ModelCard, machine: Machine, weights: Weights) -> str:
-    """What to change so that `card` can serve the request: limits, frames, then the size; empty when nothing helps."""
+    """What to type so that `card` can serve the request; empty when nothing helps."""
+    free = freed(request)
+    if free != request and serves(free, card, machine, weights):
+        return "the same with precision, offload, tiling and vram left to the plan"
+    found = smaller(request, card, machine, weights)
+    if found is None:
+        return ""
+    sides = (found.width, found.height) != (request.width, request.height)
+    size = [f"--size {found.width}x{found.height}"] if sides else []
+    return " ".join([*size, *([f"--frames {found.frames}"] if found.frames != request.frames else [])])
+
+
+def smaller(request: Request, card: ModelCard, machine: Machine, weights: Weights) -> Request | None:
+    """The request with fewer frames, or else in a smaller size, that `card` can serve; None when nothing helps."""
 
     def fits(wanted: Request) -> bool:
         return serves(wanted, card, machine, weights)
 
-    free = freed(request)
-    if free != request and fits(free):
-        return "the same with precision, offload, tiling and vram left to the plan"
     if frames := _frames(request, card, fits):
-        return f"--frames {frames}"
+        return replace(request, frames=frames)
     for wanted in _sizes(request, card):
         if fits(wanted):
-            return f"--size {wanted.width}x{wanted.height}"
+            return wanted
         if frames := _frames(wanted, card, fits):
-            return f"--size {wanted.width}x{wanted.height} --frames {frames}"
-    return ""
+            return replace(wanted, frames=frames)
+    return None
 
 
 def another(request: Request, cards: Iterable[ModelCard], machine: Machine) -> str:
