@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,18 @@ def test_a_plan_in_words_names_canvas_phases_and_what_is_missing(vidgen: ANSWER)
 )
 def test_a_plan_for_a_machine_that_one_does_not_have(memory: list[str], rung: str, vidgen: ANSWER) -> None:
     assert f"{rung}\n" in vidgen(*PLANNED, *memory).out
+
+
+def test_a_plan_is_thought_of_in_a_tenth_of_a_second_and_says_all_of_it_as_data(vidgen: ANSWER) -> None:
+    vidgen(*PLANNED, "--gpu", "4090", "--json")  # cards are read once
+    began = time.process_time()
+    plan = json.loads(vidgen(*PLANNED, "--gpu", "4090", "--json").out)
+    assert time.process_time() - began < 0.25
+    assert plan["schema"] == 1
+    assert {"encoder", "resident", "turns", "tiling", "host"} <= plan["rung"].keys()
+    assert all({"weights_gib", "work_gib", "host_gib", "seconds"} <= phase.keys() for phase in plan["phases"])
+    assert {"peak_gib", "host_gib", "seconds", "measured", "passed_over", "notes"} <= plan.keys()
+    assert plan["machine"]["rates"]["tflops"] == 165.2
 
 
 def test_a_card_that_nobody_knows_is_refused_with_those_that_are_known(vidgen: ANSWER) -> None:
