@@ -1,6 +1,7 @@
 """Planning: the first rung that fits, and a sentence with numbers for each one that does not."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from vidgen.core.card import Guidance, Schedule
 from vidgen.core.errors import DoesNotFit, UsageRefused
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Placement, Plan, Precision
-from vidgen.core.request import Request
+from vidgen.core.request import Keyframe, Request
 from vidgen.planning.check import draw
 from vidgen.planning.ladder import describe, ladder, rungs
 from vidgen.planning.memory import phases
-from vidgen.planning.nearest import another, nearest
+from vidgen.planning.nearest import another, nearest, shorter
 from vidgen.planning.planner import UNSTACKED, choose, room_gib
 
 FULL = request(width=768, height=512, frames=121)
@@ -245,3 +246,10 @@ def test_another_model_is_one_that_was_measured_and_fits() -> None:
     assert another(wanted, others, cuda(8)) == "--model other-hunyuan-video-1.5-480p-t2v"
     unknown = [replace(one, cost=replace(one.cost, token_kib=0.0)) for one in others]
     assert another(wanted, unknown, cuda(8)) == ""
+
+
+def test_a_picture_of_the_last_frame_stays_that_of_the_last() -> None:
+    first = Keyframe(picture=Path("a.png"))
+    wanted = request(keyframes=(first, replace(first, frame=16)))
+    assert [mark.frame for mark in shorter(wanted, 9).keyframes] == [0, 8]
+    assert [mark.frame for mark in shorter(request(frames=1, keyframes=(first,)), 1).keyframes] == [0]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.planning.counted import MODELS, counted, usual
 from tools import tables
+from vidgen.catalog import cards
 from vidgen.core.plan import Placement, Precision, Rung
 
 
@@ -26,6 +27,12 @@ def test_every_main_model_is_made_on_every_card(name: str, tier: tables.Tier) ->
 
 def test_the_models_that_are_counted_are_those_of_the_short_table() -> None:
     assert set(MODELS) == set(tables.MAIN)
+
+
+@pytest.mark.parametrize("name", [name for name in cards.cards() if name != cards.BUILT_IN])
+def test_every_model_is_made_on_a_large_card(name: str) -> None:
+    card = cards.card(name)
+    assert tables.cell(card, tables.own(card), tables.TIERS[-1].machine) != "does not fit"
 
 
 def test_a_clip_that_does_not_fit_is_made_smaller_and_that_is_shown() -> None:

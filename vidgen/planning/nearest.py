@@ -39,13 +39,20 @@ def smaller(request: Request, card: ModelCard, machine: Machine, weights: Weight
         return serves(wanted, card, machine, weights)
 
     if frames := _frames(request, card, fits):
-        return replace(request, frames=frames)
+        return shorter(request, frames)
     for wanted in _sizes(request, card):
         if fits(wanted):
             return wanted
         if frames := _frames(wanted, card, fits):
-            return replace(wanted, frames=frames)
+            return shorter(wanted, frames)
     return None
+
+
+def shorter(request: Request, frames: int) -> Request:
+    """The request in fewer frames; a picture of its last frame is that of the new last one."""
+    last = request.frames - 1
+    marks = (replace(mark, frame=frames - 1) if mark.frame == last > 0 else mark for mark in request.keyframes)
+    return replace(request, frames=frames, keyframes=tuple(marks))
 
 
 def another(request: Request, cards: Iterable[ModelCard], machine: Machine) -> str:
@@ -73,11 +80,11 @@ def _frames(request: Request, card: ModelCard, fits: Callable[[Request], bool]) 
     """The most frames on the grid that fit, by halving; 0 when not even a short clip does."""
     grid = card.grid.frames
     fewest, most = -(-(SHORTEST - 1) // grid), (request.frames - 1) // grid
-    if fewest > most or not fits(replace(request, frames=fewest * grid + 1)):
+    if fewest > most or not fits(shorter(request, fewest * grid + 1)):
         return 0
     while fewest < most:
         middle = (fewest + most + 1) // 2
-        if fits(replace(request, frames=middle * grid + 1)):
+        if fits(shorter(request, middle * grid + 1)):
             fewest = middle
         else:
             most = middle - 1
