@@ -127,7 +127,7 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         background=_text("background", settled.get("background")),
         sound=words.truth("sound", settled.get("sound")) and card.sound,
         strict=words.truth("strict", settled.get("strict")),
-        precision=_one_of("precision", settled.get("precision"), ("auto", *Precision)),
+        precision=_precision(settled.get("precision")),
         offload=_one_of("offload", settled.get("offload"), ("auto", *OFFLOADS)),
         tiling=_one_of("tiling", settled.get("tiling"), ("auto", "off", *map(str, TILES))),
         vram_gib=_vram(settled.get("vram")),
@@ -170,6 +170,22 @@ def _fit(value: object) -> Fit:
     return Fit(str(value))
 
 
+def _precision(value: object) -> str:
+    known = ("auto", *Precision)
+    if value not in known:
+        raise UsageRefused(f"precision {value!r} is none of {', '.join(known)}", "write --precision auto or int8")
+    return str(value)
+
+
+def _output(text: str) -> Path:
+    """A path or template; a name that ends like a folder means the usual name within it."""
+    if not text or "\0" in text or not _is_utf8(text):
+        raise UsageRefused(f"output {text!r} is not a name", "give --output clip.mp4, a folder or a template")
+    if any(len(part.encode("utf-8", "surrogateescape")) > LONGEST for part in Path(text).parts):
+        raise UsageRefused(f"output {text[:40]!r}... has a name of more than {LONGEST} bytes", "give a shorter one")
+    return Path(text) / words.OUTPUT if text.endswith("/") else Path(text)
+
+
 def _one_of(name: str, value: object, known: Sequence[str]) -> str:
     if str(value) not in known:
         raise UsageRefused(
@@ -181,15 +197,6 @@ def _one_of(name: str, value: object, known: Sequence[str]) -> str:
 def _vram(value: object) -> float:
     """GiB of a card that may be used; 0 for all that is free."""
     return 0.0 if value == "auto" else words.number("vram", value, least=0.5, most=100_000)
-
-
-def _output(text: str) -> Path:
-    """A path or template; a name that ends like a folder means the usual name within it."""
-    if not text or "\0" in text or not _is_utf8(text):
-        raise UsageRefused(f"output {text!r} is not a name", "give --output clip.mp4, a folder or a template")
-    if any(len(part.encode("utf-8", "surrogateescape")) > LONGEST for part in Path(text).parts):
-        raise UsageRefused(f"output {text[:40]!r}... has a name of more than {LONGEST} bytes", "give a shorter one")
-    return Path(text) / words.OUTPUT if text.endswith("/") else Path(text)
 
 
 def _is_utf8(text: str) -> bool:
