@@ -210,6 +210,7 @@ def _cost(table: Table) -> Cost:
     cost = Cost(
         token_kib=table.take("token_kib", float, 0.0),
         pictured_kib=table.take("pictured_kib", float, 0.0),
+        picture_bytes=table.take("picture_bytes", float, 0.0),
         pair_bytes=table.take("pair_bytes", float, 0.0),
         turns=table.take("turns", bool, False),
         pixel_bytes=table.take("pixel_bytes", float, 0.0),

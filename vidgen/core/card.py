@@ -108,7 +108,8 @@ class Cost:
     """What one run needs beside its weights, measured: zero where nobody has measured it.
 
     `token_kib`: activations of one latent token in the transformer, in KiB at bf16; `pictured_kib`: the same with
-    pictures among the latents; 0: the same. `pair_bytes`: what one block holds
+    pictures among the latents; 0: the same. `picture_bytes`: what encoding the pictures takes before that, for each
+    pixel of the canvas. `pair_bytes`: what one block holds
     for each pair of latent tokens, where attention makes a mask of all pairs. `turns`: the passes of guidance come one
     after the other, in the memory of one. `pixel_bytes`: the untiled decoder's peak, in bytes for each pixel of each
     frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest that are taken. `frames`: how many are drawn at
@@ -121,6 +122,7 @@ class Cost:
 
     token_kib: float = 0.0
     pictured_kib: float = 0.0
+    picture_bytes: float = 0.0
     pair_bytes: float = 0.0
     turns: bool = False
     pixel_bytes: float = 0.0

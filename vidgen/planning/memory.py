@@ -123,7 +123,9 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         passes = 2 if batched(request, card) and not rung.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
         kib = (request.keyframes and card.cost.pictured_kib) or card.cost.token_kib
-        return passes * (tokens * kib * wide / 2**20 + pairs)
+        drawn = passes * (tokens * kib * wide / 2**20 + pairs)
+        seen = canvas.width * canvas.height * card.cost.picture_bytes * wide / GIB if request.keyframes else 0.0
+        return max(drawn, seen)
     return _decoded(card, canvas, rung.tiling) * wide if phase is Phase.DECODE else 0.0
 
 
