@@ -138,6 +138,17 @@ def test_the_best_exact_engine_on_an_h100_takes_about_what_is_predicted() -> Non
     assert found[Phase.DENOISE] == pytest.approx(945, rel=0.1)
 
 
+@pytest.mark.parametrize(("gpu", "quicker"), [("h100", 1.6), ("a100", 1.0)])
+def test_fp8_is_quicker_in_linear_layers_where_a_card_multiplies_it(gpu: str, quicker: float) -> None:
+    card = counted("ltx-2-19b-distilled")
+    request = usual(card, steps=1000)
+    times = [
+        arithmetic(request, card, BLOG, NOTHING, replace(ALL, precision=held), on(gpu))[Phase.DENOISE]
+        for held in (Precision.BF16, Precision.FP8)
+    ]
+    assert times[0] / times[1] == pytest.approx(quicker, rel=0.1)
+
+
 FREE = [
     ("hunyuan-video", "4090", 5_700),
     ("hunyuan-video-1.5-480p-t2v", "4090", 7_500),

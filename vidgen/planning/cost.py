@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from vidgen.core.card import Guidance, ModelCard, Phase
 from vidgen.core.machine import Machine, Rates
-from vidgen.core.plan import Canvas, Placement, Plan, Rung, Weights
+from vidgen.core.plan import Canvas, Placement, Plan, Precision, Rung, Weights
 from vidgen.core.request import Mode, Request
 from vidgen.planning.memory import (
     AHEAD,
@@ -72,8 +72,22 @@ def arithmetic(
 
 def forward_tflop(card: ModelCard, canvas: Canvas) -> float:
     """One pass of the transformer over the canvas; of a model that was not counted, its tokens in thousands."""
-    cost, tokens = card.cost, latent_tokens(card, canvas)
-    return (tokens * (cost.token_gflop or 1.0) * 1e9 + (tokens + cost.text) ** 2 * cost.pair_flop) / 1e12
+    return _linear_tflop(card, canvas) + _attention_tflop(card, canvas)
+
+
+def _linear_tflop(card: ModelCard, canvas: Canvas) -> float:
+    return latent_tokens(card, canvas) * (card.cost.token_gflop or 1.0) / 1e3
+
+
+def _attention_tflop(card: ModelCard, canvas: Canvas) -> float:
+    return (latent_tokens(card, canvas) + card.cost.text) ** 2 * card.cost.pair_flop / 1e12
+
+
+def _forward(card: ModelCard, canvas: Canvas, rung: Rung, rates: Rates) -> float:
+    """Seconds of one pass; in fp8, linear layers are multiplied at its own rate where the card has one."""
+    eights = rung.precision is Precision.FP8 and rates.fp8_tflops
+    linear = _linear_tflop(card, canvas) / (eights or rates.tflops)
+    return (linear + _attention_tflop(card, canvas) / rates.tflops) / ETA
 
 
 def decoded_tflop(card: ModelCard, canvas: Canvas, rung: Rung) -> float:
@@ -95,7 +109,7 @@ def _step(request: Request, card: ModelCard, canvas: Canvas, weights: Weights, r
     asked = passes(request, card)
     calls = asked - 1 if batched(request, card) and not rung.turns else asked
     pieces = -(-canvas.frames // (card.cost.frames or canvas.frames))
-    compute = forward_tflop(card, canvas) * asked / (ETA * rates.tflops)
+    compute = asked * _forward(card, canvas, rung, rates)
     held = moved = 0.0
     for name in card.ways[request.mode].phases[Phase.DENOISE]:
         component, precision = card.component(name), held_in(name, rung)
