@@ -25,6 +25,7 @@ def duration(seconds: float) -> str:
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    large, small, units = (whole // 60, whole % 60, ("min", "s"))
+    if whole >= 3600:
+        large, small, units = (whole // 3600, whole % 3600 // 60, ("h", "min"))
+    return f"{large} {units[0]}" + (f" {small} {units[1]}" if small else "")

@@ -34,10 +34,7 @@ MOST_GIB = 100_000
 def machine() -> Machine:
     """This machine. Never raises and prints nothing: what cannot be known is left out."""
     here = _host()
-    found = nvidia.card() if torch_cuda() else amd.card() if torch_hip() else nvidia.Seen()
-    if found.gpu is None:
-        return replace(here, notes=found.notes)
-    return _with(here, found)
+    return _with(here, nvidia.card() if torch_cuda() else amd.card() if torch_hip() else nvidia.Seen())
 
 
 def cuda_card() -> Machine | None:
@@ -75,8 +72,9 @@ def imagined(*, vram_gib: float | None = None, ram_gib: float | None = None, gpu
 
 
 def _with(here: Machine, found: nvidia.Seen) -> Machine:
-    """The machine `here` with the card that was found."""
-    assert found.gpu is not None
+    """The machine `here` with what was found: a card, or only something to tell."""
+    if found.gpu is None:
+        return replace(here, notes=found.notes)
     return replace(
         here,
         device=Device.CUDA,
