@@ -253,3 +253,15 @@ def test_a_picture_of_the_last_frame_stays_that_of_the_last() -> None:
     wanted = request(keyframes=(first, replace(first, frame=16)))
     assert [mark.frame for mark in shorter(wanted, 9).keyframes] == [0, 8]
     assert [mark.frame for mark in shorter(request(frames=1, keyframes=(first,)), 1).keyframes] == [0]
+
+
+@pytest.mark.parametrize("unknown", ["stacked", "block", "layers"])
+def test_blocks_of_which_anything_is_unknown_are_not_streamed(unknown: str) -> None:
+    card = counted("ltx-video-13b-0.9.8-distilled")
+    wanted = usual(card, offload="stream")
+    assert choose(wanted, card, draw(wanted, card), cuda(12), NOTHING).rung.placement is Placement.STREAM
+    nought: dict[str, Any] = {unknown: 0}
+    card = replace(card, components=tuple(replace(part, **nought) for part in card.components))
+    with pytest.raises(DoesNotFit) as refused:
+        choose(wanted, card, draw(wanted, card), cuda(12), NOTHING)
+    says(refused, 5, UNSTACKED)

@@ -18,11 +18,12 @@ def test_a_table_is_fresh(path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", tables.MAIN)
 @pytest.mark.parametrize("tier", tables.TIERS, ids=lambda tier: f"{tier.size}")
 def test_every_main_model_is_made_on_every_card(name: str, tier: tables.Tier) -> None:
-    card = counted(name)
-    cell = tables.cell(card, usual(card), tier.machine)
-    gib = float(cell.partition(" GiB")[0].split(">")[-1])
-    assert gib < tier.size
-    assert cell.split("<br>")[-1].endswith(("s", "min"))
+    shipped = cards.card(name)
+    for card in (counted(name), *([shipped] if shipped.cost.measured else [])):
+        cell = tables.cell(card, usual(card), tier.machine)
+        gib = float(cell.partition(" GiB")[0].split(">")[-1])
+        assert gib < tier.size
+        assert cell.split("<br>")[-1].endswith(("s", "min", "h"))
 
 
 def test_the_models_that_are_counted_are_those_of_the_short_table() -> None:

@@ -62,6 +62,11 @@ class Component:
     source: str = ""
     wide: bool = False
 
+    @property
+    def streams(self) -> bool:
+        """Whether its blocks can be streamed, as it is known how many there are and how large."""
+        return bool(self.stacked and self.block and self.layers)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:

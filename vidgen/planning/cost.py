@@ -115,7 +115,7 @@ def _step(request: Request, card: ModelCard, canvas: Canvas, weights: Weights, r
         component, precision = card.component(name), held_in(name, rung)
         if component.blocks:
             held = max(held, component_gib(name, card, weights, precision))
-        if component.stacked and rung.placement in STREAMED and rung.resident < component.layers:
+        if component.streams and rung.placement in STREAMED and rung.resident < component.layers:
             there = streamed_gib(component, weights, precision, rung.resident)
             coming = component_gib(name, card, weights, precision) - there + AHEAD * block_gib(component, precision)
             moved = max(moved, coming)

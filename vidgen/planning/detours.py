@@ -96,7 +96,7 @@ def _apart(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
 def _layers(job: Job, phase: Phase) -> int:
     """How many blocks the components of `phase` have that can be streamed."""
     held = job.card.ways[job.request.mode].phases[phase]
-    return max((part.layers for part in map(job.card.component, held) if part.stacked), default=0)
+    return max((part.layers for part in map(job.card.component, held) if part.streams), default=0)
 
 
 def _kept(rung: Rung) -> Placement:

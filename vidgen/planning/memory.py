@@ -35,8 +35,8 @@ def parameters(component: Component, weights: Weights) -> float:
 
 
 def block_gib(component: Component, precision: Precision) -> float:
-    """The largest of a component's repeated blocks; 0 where they were not measured."""
-    return component.block * _bytes(component.blocks / component.stacked, precision) / GIB if component.stacked else 0.0
+    """The largest of the repeated blocks of a component that can be streamed."""
+    return component.block * _bytes(component.blocks / component.stacked, precision) / GIB
 
 
 def streamed_gib(component: Component, weights: Weights, precision: Precision, resident: int = 0) -> float:
@@ -91,7 +91,7 @@ def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung)
     resident = rung.resident if phase is Phase.DENOISE else 0
     return sum(
         streamed_gib(card.component(name), weights, held_in(name, rung), resident)
-        if rung.placement in STREAMED and card.component(name).stacked and phase not in rung.host
+        if rung.placement in STREAMED and card.component(name).streams and phase not in rung.host
         else component_gib(name, card, weights, held_in(name, rung))
         for name in held
     )
@@ -106,7 +106,7 @@ def _beside(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Run
     for name in way.phases[phase]:
         component, precision = card.component(name), held_in(name, rung)
         whole = component_gib(name, card, weights, precision)
-        if not component.stacked or rung.placement not in STREAMED:
+        if not component.streams or rung.placement not in STREAMED:
             through = max(through, whole)
         elif rung.placement is Placement.STREAM:
             stay += whole

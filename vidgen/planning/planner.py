@@ -97,13 +97,13 @@ def _limited(machine: Machine, request: Request) -> Machine:
 
 
 def _stacked(request: Request, card: ModelCard) -> bool:
-    return any(component.stacked for component in _streamed(request, card))
+    return any(True for _ in _streamed(request, card))
 
 
 def _streamed(request: Request, card: ModelCard) -> Iterator[Component]:
     """The components of the denoising whose blocks can be streamed."""
     for name in card.ways[request.mode].phases[Phase.DENOISE]:
-        if card.component(name).stacked:
+        if card.component(name).streams:
             yield card.component(name)
 
 
@@ -120,8 +120,8 @@ def _planned(request: Request, card: ModelCard, canvas: Canvas, machine: Machine
     whole = on(replace(rung, resident=max(part.layers for part in parts)))
     if _denoising(whole) <= room_gib(machine):
         return whole
-    each = sum(block_gib(part, rung.precision) for part in parts)
-    return on(replace(rung, resident=max(0, int((room_gib(machine) - _denoising(plan)) / each))))
+    each, spare = sum(block_gib(part, rung.precision) for part in parts), room_gib(machine) - _denoising(plan)
+    return on(replace(rung, resident=int(spare / each))) if spare > 0 else plan
 
 
 def _denoising(plan: Plan) -> float:
