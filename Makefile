@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo check test faults bench costs docs pocket-train pocket-eval clean
+.PHONY: help setup demo check test faults bench costs measure measure-gpu docs pocket-train pocket-eval clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ bench: $(READY) ## time and memory beside the peers, into docs/measurements/benc
 costs: $(READY) ## count memory and arithmetic of full-size models into their cards; minutes
 	$(BIN)/python -m tools.costs
 	$(BIN)/python -m tools.costs --attention
+
+measure: $(READY) ## a few small clips: memory and time of each phase beside what was predicted
+	$(BIN)/vidgen doctor --calibrate
+
+measure-gpu: $(READY) ## full-size models under caps of memory, into docs/measurements/gpu.md; wants a GPU; hours
+	$(BIN)/python -m tools.measure_gpu
 
 pocket-train: $(READY) ## train the built-in model further, in build/pocket; hours; goes on where it was stopped
 	nice -n 19 $(BIN)/python -m tools.pocket.train --work build/pocket

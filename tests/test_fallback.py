@@ -13,6 +13,7 @@ from transformers import T5EncoderModel
 
 import vidgen
 from tests.conftest import ANSWER
+from tests.planning.counted import counted, usual
 from tests.values import CARD, CPU, cuda, job, request
 from vidgen import history
 from vidgen.core.card import Phase
@@ -20,7 +21,7 @@ from vidgen.core.errors import OutOfMemory
 from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
 from vidgen.media.inspect import digest, inspect
 from vidgen.planning.detours import detour
-from vidgen.planning.planner import describe
+from vidgen.planning.ladder import Step, describe
 from vidgen.resume import resume
 
 CIRCLE = ("t2v", "a red circle moving right", "--model", "pocket", "--seed", "3", "--steps", "4", "--frames", "9")
@@ -161,7 +162,7 @@ def test_resume_by_folder_goes_on_on_the_same_detour_here_and_not_elsewhere(vidg
 def test_nan_in_bf16_goes_on_in_fp32(vidgen: ANSWER, breaks: Break, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "vidgen.planning.planner.ladder",
-        lambda device, precision: [Rung(precision=Precision.BF16, placement=Placement.RESIDENT)],
+        lambda device, request: [Step(precision=Precision.BF16, placement=Placement.RESIDENT)],
     )
     breaks(LTXVideoTransformer3DModel, "forward", lambda call: call == 3, None)
     answer = vidgen(*CIRCLE, "--checkpoint-every", "1", "-o", "x.mkv")
@@ -238,3 +239,58 @@ def test_tiles_as_large_as_the_canvas_are_no_step() -> None:
         "bf16, one phase at a time",
         "bf16, one phase at a time, decoding in tiles of 128",
     ]
+
+
+def full(precision: str = "auto", offload: str = "auto", **changed: Any) -> Job:
+    """A full-size model on a small card, all of it resident as if arithmetic had chosen that."""
+    card = counted("ltx-video-2b-0.9.5")
+    wanted = usual(card, precision=precision, offload=offload)
+    made = on(replace(WHOLE, **changed), cuda(8), LARGE)
+    return replace(made, request=wanted, card=card)
+
+
+def test_denoising_steps_down_by_turns_then_by_streaming_more_and_more_then_by_precision() -> None:
+    assert walk(full(), Phase.DENOISE) == [
+        "bf16, one phase at a time",
+        "bf16, one phase at a time, guidance in turns",
+        "bf16, blocks streamed from memory, 14 of them resident, guidance in turns",
+        "bf16, blocks streamed from memory, 7 of them resident, guidance in turns",
+        "bf16, blocks streamed from memory, 3 of them resident, guidance in turns",
+        "bf16, blocks streamed from memory, 1 of them resident, guidance in turns",
+        "bf16, blocks streamed from memory, guidance in turns",
+        "int8, blocks streamed from memory, guidance in turns",
+        "nf4, blocks streamed from memory, guidance in turns",
+    ]
+
+
+def test_encoding_steps_down_by_streaming_then_to_the_processor() -> None:
+    assert walk(full(), Phase.ENCODE) == [
+        "bf16, one phase at a time",
+        "bf16, blocks streamed from memory, 28 of them resident",
+        "bf16, blocks streamed from memory, 28 of them resident, encode on the processor",
+        "int8, blocks streamed from memory, 28 of them resident, encode on the processor",
+        "nf4, blocks streamed from memory, 28 of them resident, encode on the processor",
+    ]
+
+
+def test_what_was_asked_for_is_not_given_up() -> None:
+    assert walk(full("bf16", "phase", placement=Placement.PHASE), Phase.DENOISE) == [
+        "bf16, one phase at a time, guidance in turns"
+    ]
+    assert walk(full("bf16", "none"), Phase.DENOISE) == ["bf16, everything resident, guidance in turns"]
+
+
+def test_what_is_read_from_disk_is_quantized_only_as_a_whole() -> None:
+    last = walk(full(placement=Placement.DISK, turns=True), Phase.DENOISE)
+    assert last == ["int8, one phase at a time, guidance in turns", "nf4, one phase at a time, guidance in turns"]
+
+
+def test_a_lesson_counts_however_many_blocks_there_was_room_for(tmp_path: Path) -> None:
+    learnt = full(placement=Placement.STREAM, resident=9)
+    failed = detour(learnt, Phase.DENOISE, OUT, frozenset())
+    assert failed
+    history.learn(failed)
+    again = replace(learnt, plan=replace(learnt.plan, rung=replace(learnt.plan.rung, resident=7)))
+    known = history.lesson(again)
+    assert known
+    assert known.worked == failed.plan.rung

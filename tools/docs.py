@@ -1,4 +1,4 @@
-"""Writes docs/commands.md and docs/models.md from the commands and the cards themselves: python -m tools.docs."""
+"""Writes docs/commands.md, docs/models.md and tables from commands and cards themselves: python -m tools.docs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import typer.main
 
+from tools import tables
 from vidgen import hub
 from vidgen.catalog.cards import cards
 from vidgen.cli import guide
@@ -183,9 +184,10 @@ def _refine(refine: Refine) -> str:
 
 
 def main() -> None:
-    """Write both documents."""
+    """Write both documents, and the tables within others."""
     (DOCS / "commands.md").write_text(commands(), encoding="utf-8")
     (DOCS / "models.md").write_text(models(), encoding="utf-8")
+    tables.main()
 
 
 if __name__ == "__main__":

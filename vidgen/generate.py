@@ -19,6 +19,7 @@ from vidgen.core.result import Event, Result
 from vidgen.enhance import enhanced, recalled
 from vidgen.media import clip, pictures, record, sound
 from vidgen.media.account import account
+from vidgen.planning.cost import arithmetic
 from vidgen.planning.detours import detour
 from vidgen.prepare import prepare
 from vidgen.shots import Failed, Hands, Shot, absent, at_work
@@ -100,7 +101,7 @@ def _encode(hands: Hands, shots: Sequence[Shot], listener: Listener) -> None:
     listener(Event(phase="encode", total=len(shots)))
     enhanced(hands, shots, listener)
     backend = hands.at(Phase.ENCODE)
-    with at_work(Phase.ENCODE, shots):
+    with at_work(Phase.ENCODE, shots, hands.standing_gib):
         for shot, conditioning in zip(shots, backend.encode([shot.job.read for shot in shots], _pictures), strict=True):
             shot.part.save(CONDITIONING, conditioning)
     listener(Event(phase="encode", done=len(shots), total=len(shots)))
@@ -110,9 +111,10 @@ def _denoise(hands: Hands, shot: Shot, listener: Listener) -> None:
     draft = shot.job.whole is not None
     kept = Checkpoints(shot.part.folder, shot.job.checkpoint_every, last=draft)
     since = kept.latest()
+    shot.partly = since is not None
     listener(Event(phase="denoise", done=int(since["step"]) if since else 0, total=shot.job.steps))
     backend = hands.at(Phase.DENOISE)
-    with at_work(Phase.DENOISE, [shot]):
+    with at_work(Phase.DENOISE, [shot], hands.standing_gib):
         latents = backend.denoise(
             shot.job,
             shot.part.load(CONDITIONING),
@@ -149,7 +151,7 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     shape = clip.Shape(width=request.width, height=request.height, frames=request.frames, fps=request.fps)
     style, found = clip.Style(codec=request.codec, crf=request.crf), list[str]()
     backend = hands.at(Phase.DECODE)
-    with at_work(Phase.DECODE, [shot]):
+    with at_work(Phase.DECODE, [shot], hands.standing_gib):
         film = backend.decode(job, made.load(LATENTS))
         rate = film.rate if request.sound else 0
         if film.samples is not None and rate:
@@ -168,13 +170,25 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     for sentence in found:
         listener(Event(phase="check", note=f"{request.output}: {sentence}"))
     shot.job = job = replace(job, adjustments=(*job.adjustments, *found))
-    text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib, sound_rate=rate)
+    text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib, standing_gib=shot.standing_gib, sound_rate=rate)
     record.embed(made.film, text)
     record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))
     made.deliver(overwrite=job.overwrite, keep=job.keep_latents or job.whole is not None)
     (history.learn if job.fallback else history.forget)(job)
+    _remember(shot)
+    for sentence in shot.misses():
+        listener(Event(phase="deliver", note=sentence))
     return _result(shot)
+
+
+def _remember(shot: Shot) -> None:
+    """Keep how long the phases took, where they were done whole and as planned."""
+    job = shot.job
+    if not (shot.partly or job.detours):
+        plan = job.plan
+        said = arithmetic(job.request, job.card, job.canvas, job.weights, plan.rung, plan.machine)
+        history.paced(job, shot.seconds, said)
 
 
 def _waiting(job: Job, listener: Listener) -> Callable[[], None]:
@@ -194,7 +208,13 @@ def _numbered(listener: Listener, number: int, total: int) -> Listener:
 
 
 def _result(shot: Shot) -> Result:
-    return replace(_skipped(shot.job), seconds=shot.seconds, peak_gib=shot.peak_gib, skipped=False)
+    return replace(
+        _skipped(shot.job),
+        seconds=shot.seconds,
+        peak_gib=shot.peak_gib,
+        standing_gib=shot.standing_gib,
+        skipped=False,
+    )
 
 
 def _skipped(job: Job) -> Result:

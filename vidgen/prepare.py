@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, enhancers, history, hub, probe, reading
-from vidgen.catalog import cards, loras, presets, settings
+from vidgen import adapters, enhancers, fitting, history, hub, probe, reading
+from vidgen.catalog import cards, gpus, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.enhancer import Enhancer
@@ -17,7 +17,7 @@ from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Plan, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.media import containers, pictures
-from vidgen.planning import detours, drafts, enhancing, planner
+from vidgen.planning import detours, drafts, enhancing, ladder, planner
 from vidgen.planning.check import check
 from vidgen.planning.drafts import Drawn
 from vidgen.planning.settle import BUILT_IN, Subject, settle
@@ -51,6 +51,7 @@ def prepare(
     keep_latents: bool = False,
     fallback: bool = True,
     draft: bool = False,
+    budget: str = "",
     machine: Machine | None = None,
     **typed: Any,
 ) -> list[Job]:
@@ -58,7 +59,8 @@ def prepare(
 
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
     (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
-    `seed="1..3"`, `output="clip.mp4"`. `draft`: the first of two stages alone. `machine`: plan for that one.
+    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `draft`: the first of two stages alone. `machine`: plan for
+    that one. `budget` ("10m") makes the largest clips that end in that time.
 
     Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
@@ -67,13 +69,13 @@ def prepare(
     brief = Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
         layers=layered(typed),
-        machine=machine or probe.machine(),
+        machine=gpus.rated(machine or probe.machine()),
         fresh_seed=secrets.randbelow(2**32),
         draft=draft,
     )
     manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
     manners |= {"fallback": fallback, "skip_existing": skip_existing}
-    jobs = [taught(replace(job, **manners)) for job in modelled(brief)]
+    jobs = [taught(replace(job, **manners)) for job in _timely(brief, budget)]
     chosen = any("output" in layer for layer in brief.layers.values())
     ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
     return [_found(job, brief) for job in ready]
@@ -103,6 +105,20 @@ def _subject(
         raise UsageRefused("t2v takes no picture", "use i2v or keyframe")
     loras = [words.lora(file) if isinstance(file, str) else file for file in lora]
     return Subject(mode=mode, prompt=prompt, at=marks, loras=loras)
+
+
+def _timely(brief: Brief, budget: str) -> list[Job]:
+    """The jobs, or the largest that end in time where there is a budget."""
+    jobs = modelled(brief)
+    if not budget:
+        return jobs
+    return fitting.within(jobs, fitting.budget(budget), lambda less: modelled(_reduced(brief, less)))
+
+
+def _reduced(brief: Brief, settings: Mapping[str, Any]) -> Brief:
+    """The brief with settings that a budget takes, right under what was typed."""
+    flags = {"flag": brief.layers["flag"]}
+    return replace(brief, layers={**flags, "budget": settings, **brief.layers})
 
 
 def modelled(brief: Brief) -> list[Job]:
@@ -149,7 +165,7 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
     notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], card, weights)]
     notes += [*reading.unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
-    plan = planner.choose(requests[0], card, canvas, brief.machine, weights)
+    plan = fitting.planned(requests[0], card, canvas, brief.machine, weights)
     enhancer = brief.enhancer or _enhancer(requests[0], card, plan, weights)
     for request in requests:
         yield Job(
@@ -207,7 +223,7 @@ def taught(job: Job) -> Job:
     known = history.lesson(job) if job.fallback else None
     if known is None:
         return job
-    said = f"{planner.describe(known.failed)}: failed here on {known.when}"
+    said = f"{ladder.describe(known.failed)}: failed here on {known.when}"
     plan = detours.moved(job, known.worked).plan
     return replace(job, plan=replace(plan, passed_over=(*plan.passed_over, said)))
 

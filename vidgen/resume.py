@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vidgen import probe
-from vidgen.catalog import cards
+from vidgen.catalog import cards, gpus
 from vidgen.core.card import ModelCard, Phase, Way
 from vidgen.core.errors import InputRefused, UsageRefused
 from vidgen.core.machine import Machine
@@ -74,7 +74,7 @@ def _brief(found: asked.Asked, card: ModelCard, output: str, machine: Machine | 
     return Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
         layers=layered({**found.settings, "model": card.name, "output": output}),
-        machine=machine or probe.machine(),
+        machine=gpus.rated(machine or probe.machine()),
         fresh_seed=0,
         enhancer=found.enhancer,
     )

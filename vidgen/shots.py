@@ -18,14 +18,32 @@ from vidgen.studio.part import Part
 LESS = "ask for fewer frames or a smaller size, close what else uses the memory, or take another model: vidgen models"
 
 
+MISS = 1.1
+"""So many times as much memory as was predicted, or as little, is told."""
+
+SMALL_GIB = 0.25
+"""Less than this is the noise of any process."""
+
+
 @dataclass(slots=True)
 class Shot:
-    """One job on its way to a clip."""
+    """One job on its way to a clip. `standing_gib` was held before any weights; `partly`: it went on from a step."""
 
     job: Job
     part: Part
     seconds: dict[str, float] = field(default_factory=dict)
     peak_gib: dict[str, float] = field(default_factory=dict)
+    standing_gib: float = 0.0
+    partly: bool = False
+
+    def misses(self) -> Iterator[str]:
+        """A sentence for each phase whose peak was not what was predicted, for a model that was measured."""
+        for phase in self.job.plan.phases if self.job.card.cost.measured else ():
+            took = self.peak_gib.get(phase.phase, 0.0) - self.standing_gib
+            if phase.phase in self.job.plan.rung.host or phase.phase not in self.peak_gib:
+                continue
+            if abs(took - phase.gib) > SMALL_GIB and not phase.gib / MISS <= took <= phase.gib * MISS:
+                yield f"{phase.phase} took {took:.1f} GiB of memory where {phase.gib:.1f} were predicted"
 
 
 class Failed(Exception):  # noqa: N818 - no error of its own, but a fault and where it happened
@@ -37,8 +55,13 @@ class Failed(Exception):  # noqa: N818 - no error of its own, but a fault and wh
 
 
 @contextmanager
-def at_work(phase: Phase, shots: Sequence[Shot]) -> Iterator[None]:
-    """Writes the phase's seconds and peak memory into its shots; raises `Failed` where another way may help."""
+def at_work(phase: Phase, shots: Sequence[Shot], standing_gib: float) -> Iterator[None]:
+    """Writes the phase's seconds and peak memory into its shots; raises `Failed` where another way may help.
+
+    `standing_gib` was held before any weights were.
+    """
+    for shot in shots:
+        shot.standing_gib = round(standing_gib, 3)
     probe.forget_peak()
     began = time.perf_counter()
     try:
@@ -67,6 +90,7 @@ class Hands:
     def __init__(self, job: Job) -> None:
         self._job, self._open = job, ExitStack()
         self._device: Device | None = None
+        self.standing_gib = 0.0
 
     def __enter__(self) -> "Hands":
         return self
@@ -84,6 +108,7 @@ class Hands:
             machine = replace(plan.machine, device=device)
             self._backend = self._open.enter_context(opened(replace(self._job, plan=replace(plan, machine=machine))))
             self._device = device
+            self.standing_gib = probe.standing_gib(device)
         return self._backend
 
 

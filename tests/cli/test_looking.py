@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.conftest import ANSWER
 from tests.left import draft, leave
 from tests.media.drawn import shape, write
 from tools.docs import examples
+from vidgen import probe
 from vidgen.backends.twin import build
 from vidgen.catalog import cards
 from vidgen.catalog.twins import twin
@@ -116,9 +119,10 @@ def test_a_plan_in_words_names_canvas_phases_and_what_is_missing(vidgen: ANSWER)
     ("memory", "rung"),
     [
         (["--vram", "80"], "bf16, everything resident"),
-        (["--vram", "24"], "bf16, everything resident"),
+        (["--gpu", "4090"], "bf16, everything resident"),
         (["--vram", "12"], "bf16, one phase at a time"),
-        (["--vram", "8"], "int8, one phase at a time"),
+        (["--gpu", "RTX 3060", "--offload", "phase"], "bf16, one phase at a time"),
+        (["--vram", "12", "--precision", "nf4"], "nf4, everything resident"),
         (["--vram", "0", "--ram", "200"], "fp32, everything resident"),
         (["--vram", "0", "--ram", "11"], "bf16, one phase at a time"),
     ],
@@ -127,9 +131,41 @@ def test_a_plan_for_a_machine_that_one_does_not_have(memory: list[str], rung: st
     assert f"{rung}\n" in vidgen(*PLANNED, *memory).out
 
 
+def test_a_plan_is_thought_of_in_a_tenth_of_a_second_and_says_all_of_it_as_data(vidgen: ANSWER) -> None:
+    vidgen(*PLANNED, "--gpu", "4090", "--json")  # cards are read once
+    began = time.process_time()
+    plan = json.loads(vidgen(*PLANNED, "--gpu", "4090", "--json").out)
+    assert time.process_time() - began < 0.25
+    assert plan["schema"] == 1
+    assert {"encoder", "resident", "turns", "tiling", "host"} <= plan["rung"].keys()
+    assert all({"weights_gib", "work_gib", "host_gib", "seconds"} <= phase.keys() for phase in plan["phases"])
+    assert {"peak_gib", "host_gib", "seconds", "measured", "passed_over", "notes"} <= plan.keys()
+    assert plan["machine"]["rates"]["tflops"] == 165.2
+
+
+def test_a_card_that_nobody_knows_is_refused_with_those_that_are_known(vidgen: ANSWER) -> None:
+    answer = vidgen(*PLANNED, "--gpu", "voodoo")
+    assert (answer.code, "rtx-4090" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("--offload", "attic"), ("--tiling", "300"), ("--precision", "int3"), ("--budget", "soon")]
+)
+def test_a_limit_that_is_none_is_refused(option: str, wrong: str, vidgen: ANSWER) -> None:
+    answer = vidgen("plan", "t2v", "a red circle", option, wrong)
+    assert (answer.code, wrong in answer.err) == (2, True)
+
+
+def test_limits_may_stand_in_a_configuration(vidgen: ANSWER) -> None:
+    Path("vidgen.toml").write_text('offload = "phase"\ntiling = 128\nvram = 20\n')
+    plan = json.loads(vidgen(*PLANNED, "--gpu", "4090", "--json").out)
+    assert (plan["rung"]["placement"], plan["rung"]["tiling"], plan["machine"]["vram_gib"]) == ("phase", 128, 20)
+    assert plan["settings"]["vram"] == {"value": "20 GiB", "origin": "project"}
+
+
 def test_a_plan_for_a_machine_that_is_too_small_says_what_it_would_take(vidgen: ANSWER) -> None:
-    answer = vidgen(*PLANNED, "--vram", "5")
-    assert (answer.code, "int8, one phase at a time, decoding in tiles of 512: needs" in answer.err) == (5, True)
+    answer = vidgen(*PLANNED, "--vram", "3")
+    assert (answer.code, "bf16" in answer.err, "2.2 GiB are free" in answer.err) == (5, True, True)
     for wrong in ("-1", "nan", "1e9"):
         answer = vidgen(*PLANNED, f"--vram={wrong}")
         assert (answer.code, "is no size of a memory" in answer.err) == (2, True)
@@ -170,6 +206,25 @@ def test_doctor_is_well_on_a_machine_that_is(vidgen: ANSWER) -> None:
     findings = {finding["name"]: finding for finding in json.loads(answer.out)["findings"]}
     assert findings["pocket"]["well"]
     assert findings["models"]["mend"] == "vidgen download ltx-video-2b-0.9.5"
+
+
+def test_doctor_calibrates_by_a_few_clips_and_the_next_plan_knows_their_time(
+    vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidgen.cli.calibrate.CLIPS", (("64x64", 5),))
+    measures = json.loads(vidgen("doctor", "--calibrate", "--json").out)["measures"]
+    assert [one["phase"] for one in measures] == ["encode", "denoise", "decode"]
+    assert all(one["measured_seconds"] > 0 for one in measures)
+    assert {one["clip"] for one in measures} == {"64x64, 5 frames"}
+    assert "denoise" in vidgen("doctor", "--calibrate").out
+    assert json.loads(vidgen("plan", "t2v", "a red circle", "--model", "pocket", "--json").out)["seconds"] > 0
+
+
+def test_doctor_shows_what_the_probe_had_to_say(vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(probe.machine(), notes=("the graphics driver does not answer",))
+    monkeypatch.setattr(probe, "machine", lambda: here)
+    assert "the graphics driver does not answer" in vidgen("doctor").out
+    assert "the graphics driver does not answer" in vidgen(*PLANNED).out
 
 
 def test_a_sheet_shows_a_clip(vidgen: ANSWER) -> None:

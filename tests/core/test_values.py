@@ -41,4 +41,5 @@ def test_a_parameter_has_the_bytes_of_its_precision() -> None:
         "bf16": (2, "bf16", False),
         "int8": (1, "bf16", True),
         "fp8": (1, "bf16", True),
+        "nf4": (0.5625, "bf16", True),
     }

@@ -157,8 +157,8 @@ def test_a_control_group_that_says_nonsense(
 ) -> None:
     (tmp_path / "own").write_text("0::/\n")
     (tmp_path / "memory.max").write_text(text)
-    monkeypatch.setattr(probe, "OWN_GROUP", tmp_path / "own")
-    monkeypatch.setattr(probe, "GROUPS", tmp_path)
+    monkeypatch.setattr(probe.memory, "OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(probe.memory, "GROUPS", tmp_path)
     with card.round(MEMORY):
         answer = vidgen("plan", "t2v", "x")
         assert answer.code in (0, 5), answer.err

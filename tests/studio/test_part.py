@@ -52,6 +52,9 @@ OTHER: Mapping[str, Any] = {
     "precision": "int8",
     "enhance": True,
     "enhancer": Path("chat"),
+    "offload": "disk",
+    "tiling": "256",
+    "vram_gib": 8.0,
     "crf": 30,
     "codec": "av1",
     "output": Path("other.mp4"),
@@ -81,8 +84,9 @@ def test_a_fingerprint_changes_with_the_version_of_a_part_from_another_repositor
 
 
 def test_what_is_not_of_the_pixels_is_the_file_and_its_compression() -> None:
-    """And the precision that was asked for, as what came of it is in the rung; the enhancer counts by what it is."""
-    assert sorted(NOT_PIXELS) == ["codec", "crf", "enhance", "enhancer", "force", "output", "precision"]
+    """And the limits that were asked for: what came of them is in the rung; the enhancer counts by what it is."""
+    left_out = ["codec", "crf", "enhance", "enhancer", "force", "offload", "output", "precision", "tiling", "vram_gib"]
+    assert sorted(NOT_PIXELS) == left_out
 
 
 def rung(**changed: Any) -> dict[str, Any]:
@@ -103,6 +107,8 @@ def rung(**changed: Any) -> dict[str, Any]:
         {"weights": Weights(folder=None, sizes={"vae": 1})},
         rung(precision=Precision.BF16),
         rung(tiling=512),
+        rung(turns=True),
+        rung(encoder=Precision.INT8),
         {"plan": replace(job().plan, machine=replace(CPU, device=Device.MPS))},
         {"enhancer": Enhancer()},
     ],
@@ -118,6 +124,8 @@ def test_a_fingerprint_changes_with_model_precision_device_and_enhancer(changed:
         {"skip": True},
         {"card": replace(CARD, title="Other", rank=9)},
         rung(placement=Placement.PHASE),
+        rung(placement=Placement.STREAM, resident=3),
+        rung(encoder=Precision.FP32),
         {"plan": replace(job().plan, machine=replace(CPU, name="another", ram_gib=8))},
     ],
 )

@@ -230,6 +230,7 @@ def _schedule(table: Table) -> Schedule:
         decode_noise_scale=None if noise < 0 else noise,
         image_cond_noise_scale=table.take("image_cond_noise_scale", float, 0.0),
         picture_crf=table.take("picture_crf", int, 0),
+        passes=table.take("passes", int, 2),
     )
     table.finish()
     return schedule

@@ -1,14 +1,15 @@
 """doctor: what this machine has, what is missing, and the command that mends it."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from vidgen import __version__, hub, probe
+from vidgen.catalog import gpus
 from vidgen.catalog.cards import BUILT_IN, card, cards
 from vidgen.cli import screen
 from vidgen.cli.make import example
@@ -43,9 +44,20 @@ class Finding:
 health = typer.Typer()
 
 
+Calibrate = Annotated[
+    bool,
+    typer.Option("--calibrate", help="Make a few small clips and show what they took beside what was predicted."),
+]
+
+
 @health.command(epilog=example("vidgen doctor", "vidgen doctor --json"))
-def doctor(as_json: Json = False) -> None:
+def doctor(calibrate: Calibrate = False, as_json: Json = False) -> None:
     """What this machine has and what is missing, each with the command that mends it."""
+    if calibrate:
+        from vidgen.cli.calibrate import calibrate as measured
+
+        measured(as_json=as_json)
+        return
     findings = list(examine())
     if as_json:
         screen.data({"well": all(finding.well for finding in findings), "findings": [asdict(f) for f in findings]})
@@ -65,6 +77,7 @@ def examine() -> Iterator[Finding]:
         yield _library(library)
     yield _machine()
     yield _card()
+    yield from (Finding(name="note", found=note) for note in probe.machine().notes)
     yield _ffmpeg()
     yield _built_in()
     yield _models()
@@ -81,14 +94,18 @@ def _library(name: str) -> Finding:
 
 
 def _machine() -> Finding:
-    machine = probe.machine()
-    return Finding(name="machine", found=f"{machine.name}, {machine.cores} cores, {machine.ram_gib:.1f} GiB of memory")
+    here = probe.machine()
+    free = f", {here.available_gib:.1f} free" if here.available_gib else ""
+    return Finding(name="machine", found=f"{here.name}, {here.cores} cores, {here.ram_gib:.1f} GiB of memory{free}")
 
 
 def _card() -> Finding:
     machine, cuda = probe.machine(), probe.torch_cuda()
     if machine.device is Device.CUDA:
-        return Finding(name="card", found=f"{machine.name}, {machine.vram_gib:.1f} GiB free, CUDA {cuda}")
+        built = f"CUDA {cuda}" if cuda else f"ROCm {probe.torch_hip()}"
+        size = f"{machine.vram_gib:.1f} of {machine.total_gib:.1f} GiB free"
+        known = "" if gpus.rated(machine).rates else "; its rates are not known, so plans have no times before a clip"
+        return Finding(name="card", found=f"{machine.name}, {size}, {built}{known}")
     if machine.device is Device.MPS:
         return Finding(name="card", found="Apple GPU, sharing the machine's memory")
     from importlib.metadata import version
@@ -130,10 +147,6 @@ def _models() -> Finding:
 
 
 def _disk() -> Finding:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    place = Path(HF_HUB_CACHE)
-    there = next(folder for folder in (place, *place.parents) if folder.exists())
-    free = shutil.disk_usage(there).free / 2**30
+    free = probe.machine().disk_gib
     mend = "" if free >= SMALL_DISK_GIB else "set HF_HOME to a larger disk"
     return Finding(name="disk", found=f"{free:.0f} GiB free for weights", mend=mend)

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from vidgen import probe
+from vidgen.catalog import gpus
 from vidgen.cli import screen
 from vidgen.cli.options import RUN, Progress, shared
 from vidgen.cli.plans import as_data, show
 from vidgen.core.errors import InputRefused, UsageRefused
+from vidgen.core.machine import Machine
 from vidgen.core.plan import Job
 from vidgen.core.request import Mode
 from vidgen.prepare import prepare
@@ -42,6 +44,10 @@ Vram = Annotated[
 Ram = Annotated[
     float | None,
     typer.Option("--ram", help="Plan for a machine with so many GiB of RAM.", metavar="GIB", rich_help_panel=RUN),
+]
+Card = Annotated[
+    str | None,
+    typer.Option("--gpu", help="Plan for a machine with such a card: 4090, h100.", metavar="NAME", rich_help_panel=RUN),
 ]
 
 making = typer.Typer()
@@ -124,14 +130,14 @@ def keyframe(
 @planning.command(
     "t2v",
     epilog=example(
-        'vidgen plan t2v "a red circle" --model ltx-video-2b --vram 8',
+        'vidgen plan t2v "a red circle" --model ltx-video-2b --gpu 4090',
         'vidgen plan t2v "a red circle" --size 100x60 --frames 20 --json',
     ),
 )
 @shared
-def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, **given: Any) -> None:
+def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any) -> None:
     """What `vidgen t2v` would do."""
-    _plan(Mode.T2V, prompt, vram, ram, **given)
+    _plan(Mode.T2V, prompt, imagined(vram, ram, gpu), **given)
 
 
 @planning.command(
@@ -139,9 +145,11 @@ def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, **given: A
     epilog=example('vidgen plan i2v first.png "a red circle"', 'vidgen plan i2v first.png "a red circle" --json'),
 )
 @shared
-def plan_i2v(image: Picture, prompt: Prompt = "", vram: Vram = None, ram: Ram = None, **given: Any) -> None:
+def plan_i2v(
+    image: Picture, prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any
+) -> None:
     """What `vidgen i2v` would do."""
-    _plan(Mode.I2V, prompt, vram, ram, picture=image, **given)
+    _plan(Mode.I2V, prompt, imagined(vram, ram, gpu), picture=image, **given)
 
 
 @planning.command(
@@ -152,9 +160,11 @@ def plan_i2v(image: Picture, prompt: Prompt = "", vram: Vram = None, ram: Ram = 
     ),
 )
 @shared
-def plan_keyframe(prompt: Prompt = "", at: At = None, vram: Vram = None, ram: Ram = None, **given: Any) -> None:
+def plan_keyframe(
+    prompt: Prompt = "", at: At = None, vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any
+) -> None:
     """What `vidgen keyframe` would do."""
-    _plan(Mode.KEYFRAME, prompt, vram, ram, at=at or (), **given)
+    _plan(Mode.KEYFRAME, prompt, imagined(vram, ram, gpu), at=at or (), **given)
 
 
 def _make(
@@ -176,9 +186,13 @@ def _make(
     perform(jobs, as_json=as_json, quiet=quiet, progress=progress)
 
 
-def _plan(mode: Mode, prompt: str, vram: float | None, ram: float | None, **given: Any) -> None:
+def imagined(vram: float | None, ram: float | None, gpu: str | None) -> Machine:
+    """This machine with another card or memory, where one is named."""
+    return gpus.rated(probe.imagined(vram_gib=vram, ram_gib=ram, gpu=gpus.gpu(gpu) if gpu else None))
+
+
+def _plan(mode: Mode, prompt: str, machine: Machine, **given: Any) -> None:
     as_json, text = given.pop("json"), text_of(prompt, given.pop("prompt_file"))
-    machine = probe.imagined(vram_gib=vram, ram_gib=ram)
     _print_plan(_jobs(mode, text, machine=machine, **given), as_json=as_json)
 
 

@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-from vidgen import hub, probe
+from vidgen import hub
 from vidgen.catalog.cards import card, cards
 from vidgen.catalog.presets import presets as all_presets
 from vidgen.cli import guide, screen
-from vidgen.cli.make import Ram, Vram, example
+from vidgen.cli.make import Card, Ram, Vram, example, imagined
 from vidgen.core.request import Mode
 from vidgen.planning.advice import Advice, Want
 from vidgen.planning.advice import recommend as advise
-from vidgen.planning.planner import describe
+from vidgen.planning.ladder import describe
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -59,10 +59,15 @@ For = Annotated[Mode, typer.Option("--mode", help="What it is to be made from.")
     epilog=example("vidgen models recommend", "vidgen models recommend --vram 12 --want fast --mode i2v --json")
 )
 def recommend(
-    want: Wanted = Want.BEST, mode: For = Mode.T2V, vram: Vram = None, ram: Ram = None, as_json: Json = False
+    want: Wanted = Want.BEST,
+    mode: For = Mode.T2V,
+    vram: Vram = None,
+    ram: Ram = None,
+    gpu: Card = None,
+    as_json: Json = False,
 ) -> None:
     """Which model to take, on this machine or another: an ordered answer with reasons."""
-    found = advise(cards().values(), probe.imagined(vram_gib=vram, ram_gib=ram), want, mode)
+    found = advise(cards().values(), imagined(vram, ram, gpu), want, mode)
     if as_json:
         screen.data({"recommended": [_advice(one) for one in found]})
         return

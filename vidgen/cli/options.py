@@ -75,6 +75,11 @@ SETTINGS: Mapping[str, Any] = {
     "background": _text("--background", "Colour behind padding and transparency.", CLIP, metavar="COLOUR"),
     "sound": _switch("--sound/--no-sound", "Sound, where the model makes it.", CLIP),
     "precision": _text("--precision", "How weights are held: auto, fp32, bf16, int8, fp8 or nf4.", RUN, metavar="NAME"),
+    "offload": _text(
+        "--offload", "Where weights are: auto, none (all on the card), phase, stream or disk.", RUN, metavar="WHERE"
+    ),
+    "tiling": _text("--tiling", "The decoder's tiles: auto, off, 512, 256 or 128 pixels.", RUN, metavar="SIDE"),
+    "vram": _text("--vram", "Use no more than so many GiB of the card.", RUN, metavar="GIB"),
     "strict": _switch("--strict/--no-strict", "Refuse what would need an adjustment.", RUN),
     "force": _switch("--force/--no-force", "Take steps and guidance that the model was not made for.", TASTE),
     "crf": _text("--crf", "Compression: lower is better and larger.", OUT, metavar="N"),
@@ -97,6 +102,12 @@ Fallback = Annotated[
     bool,
     typer.Option(
         "--fallback/--no-fallback", help="Go on in less memory where a phase runs out of it.", rich_help_panel=RUN
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        help="Make the largest clips that end in this time: 90s, 10m, 1.5h.", metavar="TIME", rich_help_panel=RUN
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON, one object a line.", rich_help_panel=RUN)]
@@ -133,6 +144,7 @@ MANNERS: Mapping[str, tuple[Any, Any]] = {
     "checkpoint_every": (CheckpointEvery, 0),
     "wait": (Wait, False),
     "fallback": (Fallback, True),
+    "budget": (Budget, ""),
     "json": (Json, False),
 }
 
@@ -144,12 +156,13 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         for parameter in inspect.signature(command).parameters.values()
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    added = [_parameter(name, annotation, None) for name, annotation in SETTINGS.items()]
+    settings = {name: annotation for name, annotation in SETTINGS.items() if name not in {one.name for one in own}}
+    added = [_parameter(name, annotation, None) for name, annotation in settings.items()]
     added += [_parameter(name, annotation, default) for name, (annotation, default) in MANNERS.items()]
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
-        typed = {name: given.pop(name) for name in SETTINGS}
+        typed = {name: given.pop(name) for name in settings}
         command(typed=typed, **given)
 
     parameters = [*own, *added]

@@ -5,12 +5,16 @@ from dataclasses import asdict
 from typing import Any
 
 from vidgen.cli import screen
+from vidgen.core.amounts import duration
 from vidgen.core.enhancer import Enhancer
-from vidgen.core.plan import Job
+from vidgen.core.machine import Device, Machine
+from vidgen.core.plan import Job, PhasePlan
 from vidgen.hub import command
 from vidgen.planning.advice import UNMEASURED
 from vidgen.planning.enhancing import gib
-from vidgen.planning.planner import describe
+from vidgen.planning.ladder import describe
+
+UNTIMED = "not known: no clip of this model was made on this machine, and its card or its arithmetic is not known"
 
 
 def show(jobs: Sequence[Job]) -> None:
@@ -30,20 +34,19 @@ def _facts(job: Job) -> list[list[str]]:
     canvas, plan = job.canvas, job.plan
     rows = [
         ["canvas", f"{canvas.width}x{canvas.height}, {canvas.frames} frames"],
-        ["machine", f"{plan.machine.name}, {plan.machine.memory_gib:.1f} GiB ({plan.machine.device})"],
+        ["machine", machine(plan.machine)],
         ["rung", describe(plan.rung)],
     ]
-    for phase in plan.phases:
-        work = f" + {phase.work_gib:.2f} GiB of work" if phase.work_gib else ""
-        names = ", ".join(phase.components)
-        rows.append([phase.phase, f"{phase.weights_gib:.2f} GiB of weights{work}; {names} at work"])
+    rows += [[phase.phase, _phase(phase)] for phase in plan.phases]
+    rows.append(["peak", f"{plan.peak_gib:.2f} of {plan.machine.memory_gib:.1f} GiB"])
+    rows.append(["time", f"about {duration(plan.seconds)}" if plan.seconds else UNTIMED])
     if not job.card.cost.token_kib:
         rows.append(["memory", UNMEASURED])
     rows.append(["weights", _weights(job)])
     if job.enhancer:
         rows.append(["enhancer", _enhancer(job, job.enhancer)])
     rows += [["passed over", sentence] for sentence in plan.passed_over]
-    rows += [["note", sentence] for sentence in (*job.notes, *job.adjustments)]
+    rows += [["note", sentence] for sentence in (*plan.machine.notes, *job.notes, *job.adjustments)]
     return rows
 
 
@@ -56,6 +59,21 @@ def _enhancer(job: Job, enhancer: Enhancer) -> str:
 def _enhancer_data(enhancer: Enhancer) -> dict[str, Any]:
     folder = str(enhancer.folder) if enhancer.folder else ""
     return {**asdict(enhancer), "name": enhancer.name, "folder": folder}
+
+
+def machine(found: Machine) -> str:
+    """A machine in a line: what computes, and how much memory is free."""
+    ram = f"{found.host_gib:.1f} GiB of RAM free"
+    if found.device is not Device.CUDA:
+        return f"{found.name} ({found.device}), {ram}"
+    return f"{found.name} ({found.device}), {found.vram_gib:.1f} GiB free, {ram}"
+
+
+def _phase(phase: PhasePlan) -> str:
+    work = f" + {phase.work_gib:.2f} GiB of work" if phase.work_gib else ""
+    beside = f", {phase.host_gib:.2f} GiB through RAM" if phase.host_gib else ""
+    time = f", {duration(phase.seconds)}" if phase.seconds else ""
+    return f"{phase.weights_gib:.2f} GiB of weights{work}{beside}{time}; {', '.join(phase.components)} at work"
 
 
 def _weights(job: Job) -> str:
@@ -80,6 +98,9 @@ def as_data(job: Job) -> dict[str, Any]:
         "rung": asdict(plan.rung),
         "phases": [asdict(phase) for phase in plan.phases],
         "peak_gib": round(plan.peak_gib, 3),
+        "host_gib": round(plan.host_gib, 3),
+        "seconds": round(plan.seconds, 3),
+        "measured": job.card.cost.measured,
         "passed_over": list(plan.passed_over),
         "missing": list(job.weights.missing),
         "fetch": command(job.card, job.weights.missing) if job.weights.missing else "",

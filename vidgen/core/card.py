@@ -79,6 +79,11 @@ class Component:
     wide: bool = False
     optional: bool = False
 
+    @property
+    def streams(self) -> bool:
+        """Whether its blocks can be streamed, as it is known how many there are and how large."""
+        return bool(self.stacked and self.block and self.layers)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
@@ -101,7 +106,7 @@ class Schedule:
 
     `steps`: the numbers of steps that a distilled model was made for, where its schedule is the usual one.
     `picture_crf`: how coarsely H.264 compressed what the model saw, as a picture that it is given is to be; 0 is not at
-    all.
+    all. `passes`: how often the transformer is asked at a guided step.
     """
 
     guidance: Guidance
@@ -112,6 +117,7 @@ class Schedule:
     decode_noise_scale: float | None = None
     image_cond_noise_scale: float = 0.0
     picture_crf: int = 0
+    passes: int = 2
 
     def at(self, steps: int) -> tuple[float, ...]:
         """The timesteps of a walk of so many steps; none where the scheduler is to space them."""

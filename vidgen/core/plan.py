@@ -110,12 +110,18 @@ class PhasePlan:
     host_gib: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def gib(self) -> float:
+        """The predicted peak of the phase on its device."""
+        return self.weights_gib + self.work_gib
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """A rung, what each phase weighs on it, and one sentence with numbers for each rung passed over.
 
-    `first` is the rung that arithmetic chose, where another is taken because that one failed.
+    `first` is the rung that arithmetic chose, where another is taken because that one failed. `pace`: how many times as
+    long as arithmetic says each phase has taken on this machine, where that was measured.
     """
 
     machine: Machine
@@ -123,6 +129,7 @@ class Plan:
     first: Rung | None = None
     phases: tuple[PhasePlan, ...]
     passed_over: tuple[str, ...] = ()
+    pace: Mapping[Phase, float] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Rung:
@@ -132,7 +139,18 @@ class Plan:
     @property
     def peak_gib(self) -> float:
         """The predicted peak of the whole run: that of its heaviest phase."""
-        return max(phase.weights_gib + phase.work_gib for phase in self.phases)
+        return max(phase.gib for phase in self.phases)
+
+    @property
+    def host_gib(self) -> float:
+        """The predicted peak of the host's memory beside a device of its own."""
+        return max(phase.host_gib for phase in self.phases)
+
+    @property
+    def seconds(self) -> float:
+        """How long the clip will take; 0 where that is not known of every phase."""
+        seconds = [phase.seconds for phase in self.phases if phase.components]
+        return sum(seconds) if all(seconds) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

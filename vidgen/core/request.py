@@ -48,7 +48,9 @@ class Request:
     `true_cfg_scale` beyond 1 asks a model whose guidance is embedded for true classifier-free guidance too.
     `strict` refuses what would need an adjustment, `force` allows a schedule that the model was not made for.
     `enhance`: the prompt is rewritten before it is read, by the chat model in the folder `enhancer`, or by the model.
-    `precision` limits how weights are held (`core.plan.Precision`), `auto` leaves it to the plan.
+    Limits of the plan, `auto` where it is free: `precision`, how weights are held (`core.plan.Precision`); `offload`,
+    where (none, phase, stream or disk); `tiling`, the decoder's tiles (off, or a side in pixels); `vram_gib`, how much
+    of a card may be used (0: all that is free).
     """
 
     mode: Mode
@@ -71,6 +73,9 @@ class Request:
     strict: bool = False
     force: bool = False
     precision: str = "auto"
+    offload: str = "auto"
+    tiling: str = "auto"
+    vram_gib: float = 0.0
     crf: int | None = None
     codec: str = "auto"
     enhance: bool = False

@@ -25,6 +25,7 @@ class Result:
     """What came out: the file, its shape, seconds and peak memory by phase, and every adjustment made.
 
     `enhanced` is what an enhancer made of the prompt, empty where none did.
+    `standing_gib` is what the peaks held before any weights.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Result:
     seed: int
     seconds: Mapping[str, float]
     peak_gib: Mapping[str, float]
+    standing_gib: float = 0.0
     adjustments: tuple[str, ...] = ()
     skipped: bool = False
     enhanced: str = ""

@@ -19,8 +19,18 @@ SCHEMA = 1
 LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "bitsandbytes", "imageio-ffmpeg")
 
 
-def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, float], sound_rate: int = 0) -> str:
-    """One line of JSON, in ASCII. `sound_rate` is that of the samples in Hz, 0 for a silent clip."""
+def account(
+    job: Job,
+    *,
+    seconds: Mapping[str, float],
+    peak_gib: Mapping[str, float],
+    standing_gib: float = 0.0,
+    sound_rate: int = 0,
+) -> str:
+    """One line of JSON, in ASCII. `sound_rate` is that of the samples in Hz, 0 for a silent clip.
+
+    `standing_gib` is what `peak_gib` held before any weights: on a processor the interpreter and its libraries.
+    """
     from importlib.metadata import version
 
     draft = {"draft": f"{job.whole.width}x{job.whole.height}"} if job.whole else {}
@@ -37,6 +47,7 @@ def account(job: Job, *, seconds: Mapping[str, float], peak_gib: Mapping[str, fl
         "adjustments": [*job.adjustments, *job.detours],
         "seconds": dict(seconds),
         "peak_gib": dict(peak_gib),
+        "standing_gib": standing_gib,
         "versions": {name: version(name) for name in LIBRARIES},
     }
     return json.dumps(facts)
@@ -111,8 +122,13 @@ def _plan(job: Job) -> dict[str, Any]:
         "machine": plan.machine.name,
         "device": plan.machine.device.value,
         "precision": plan.rung.precision.value,
+        "encoder": (plan.rung.encoder or plan.rung.precision).value,
         "placement": plan.rung.placement.value,
+        "resident": plan.rung.resident,
+        "turns": plan.rung.turns,
         "tiling": plan.rung.tiling,
         "host": [phase.value for phase in plan.rung.host],
-        "predicted_gib": {phase.phase.value: round(phase.weights_gib + phase.work_gib, 3) for phase in plan.phases},
+        "predicted_gib": {phase.phase.value: round(phase.gib, 3) for phase in plan.phases},
+        "predicted_host_gib": {phase.phase.value: round(phase.host_gib, 3) for phase in plan.phases},
+        "predicted_seconds": {phase.phase.value: round(phase.seconds, 3) for phase in plan.phases},
     }

@@ -5,13 +5,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vidgen.core.amounts import duration
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import DoesNotFit
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Plan, Weights
 from vidgen.core.request import Mode, Request
 from vidgen.planning.check import draw
-from vidgen.planning.planner import choose, describe
+from vidgen.planning.ladder import describe
+from vidgen.planning.planner import choose
 from vidgen.planning.settle import Subject, settle
 
 ULTRA_HD = 3840 * 2160
@@ -105,6 +107,8 @@ def _reasons(card: ModelCard, request: Request, plan: Plan) -> Iterator[str]:
     if not card.cost.token_kib:
         yield UNMEASURED
     yield f"{request.steps} steps, {guided}"
+    if plan.seconds:
+        yield f"about {duration(plan.seconds)}"
     if card.sound:
         yield "makes sound"
     if card.good_at:

@@ -6,24 +6,29 @@ from dataclasses import replace
 from vidgen.core.card import Phase
 from vidgen.core.errors import NotFinite, Refusal
 from vidgen.core.machine import Device
-from vidgen.core.plan import Canvas, Job, Placement, Plan, Precision, Rung
-from vidgen.planning.memory import phases
-from vidgen.planning.planner import RESERVE_GIB, TILES, describe
+from vidgen.core.plan import Job, Placement, Precision, Rung
+from vidgen.planning.cost import timed
+from vidgen.planning.ladder import LADDERS, describe, smaller
+from vidgen.planning.memory import STREAMED, batched, phases
+from vidgen.planning.planner import fits
 
-LIGHTER = {Precision.FP32: Precision.BF16, Precision.BF16: Precision.INT8}
+LIGHTER = {Precision.FP32: Precision.BF16, Precision.BF16: Precision.INT8, Precision.INT8: Precision.NF4}
 """Formats that hold the same weights in half the room."""
 
-SAFER = {Precision.INT8: Precision.BF16, Precision.FP8: Precision.BF16, Precision.BF16: Precision.FP32}
+SAFER = {
+    Precision.NF4: Precision.BF16,
+    Precision.INT8: Precision.BF16,
+    Precision.FP8: Precision.BF16,
+    Precision.BF16: Precision.FP32,
+}
 """Formats with more room for large values."""
-
-LONGEST = 64
-"""Frames in the longest tile."""
 
 
 def detour(job: Job, phase: Phase, fault: Refusal, tried: frozenset[Rung]) -> Job | None:
     """`job` on the next rung that was not tried, with the sentence that says so; None when there is none.
 
-    Only what the failed phase needs is given up, first what changes no pixels. A precision that was asked for stays.
+    Only what the failed phase needs is given up, first what changes no pixels. A precision, a placement or tiles that
+    were asked for stay.
     """
     options = _safer(job) if isinstance(fault, NotFinite) else _below(job, phase)
     rung = next((rung for rung in options if rung not in tried), None)
@@ -36,29 +41,68 @@ def detour(job: Job, phase: Phase, fault: Refusal, tried: frozenset[Rung]) -> Jo
 
 def moved(job: Job, rung: Rung) -> Job:
     """`job` on another rung; it is still known by the one that was chosen first."""
-    weighed = phases(job.request, job.card, job.canvas, job.weights, rung)
-    return replace(job, plan=replace(job.plan, rung=rung, first=job.plan.chosen, phases=weighed))
+    one = job.plan.machine.device is not Device.CUDA
+    weighed = phases(job.request, job.card, job.canvas, job.weights, rung, one=one)
+    plan = replace(job.plan, rung=rung, first=job.plan.chosen, phases=weighed)
+    return replace(job, plan=timed(plan, job.request, job.card, job.canvas, job.weights))
 
 
 def _below(job: Job, phase: Phase) -> Iterator[Rung]:
-    """Rungs on which `phase` needs less memory, the nearest first."""
+    """Rungs on which `phase` needs less memory, the nearest first; what changes no pixel comes before what does."""
     rung = job.plan.rung
-    if rung.placement is Placement.RESIDENT:
-        yield replace(rung, placement=Placement.PHASE)
-    rung = replace(rung, placement=Placement.PHASE)
-    if phase is Phase.DECODE:
-        sides = [side for side in TILES if side <= job.card.cost.tile and _cuts(side, job.canvas)]
-        yield from (
-            replace(rung, tiling=side)
-            for side in sides
-            if not rung.tiling or side < min(rung.tiling, job.card.cost.tile)
-        )
-        rung = replace(rung, tiling=max(sides, default=0))
+    if job.request.offload == "auto" and rung.placement is Placement.RESIDENT:
+        rung = replace(rung, placement=Placement.PHASE)
+        yield rung
+    for step in (_apart, _coarser)[phase is Phase.DECODE](job, phase, rung):
+        yield step
+        rung = step
+    if phase is Phase.DECODE and job.request.tiling == "auto":
+        rung = replace(rung, tiling=max(smaller(job.card, job.canvas), default=0))
     if phase is not Phase.DENOISE and phase not in rung.host and job.plan.machine.device is not Device.CPU:
         yield replace(rung, host=(*rung.host, phase))
     lighter = LIGHTER.get(rung.precision)
-    if lighter and job.request.precision == "auto" and _shrinks(job, phase, lighter):
-        yield replace(rung, precision=lighter)
+    offered = {step.precision for step in LADDERS[job.plan.machine.device]}
+    if lighter in offered and job.request.precision == "auto" and _shrinks(job, phase, lighter):
+        yield replace(rung, precision=lighter, encoder=None, placement=_kept(rung))
+
+
+def _coarser(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
+    """The decoder in smaller and smaller tiles."""
+    now = min(rung.tiling, job.card.cost.tile) if rung.tiling else 0
+    for side in smaller(job.card, job.canvas) if job.request.tiling == "auto" else ():
+        if not now or side < now:
+            yield replace(rung, tiling=side)
+
+
+def _apart(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
+    """Passes in turn, then fewer and fewer blocks on the card while they compute."""
+    if phase is Phase.DENOISE and batched(job.request, job.card) and not rung.turns:
+        rung = replace(rung, turns=True)
+        yield rung
+    layers = _layers(job, Phase.DENOISE) if _layers(job, phase) else 0
+    offered = {step.placement for step in LADDERS[job.plan.machine.device]} & STREAMED
+    if not layers or not offered or job.request.offload != "auto" or rung.precision.quantized:
+        return
+    place = rung.placement if rung.placement in STREAMED else min(offered, key=list(Placement).index)
+    stay = rung.resident if rung.placement in STREAMED else layers
+    if phase is Phase.ENCODE:
+        if rung.placement not in STREAMED:
+            yield replace(rung, placement=place, resident=stay)
+        return
+    while stay:
+        stay //= 2
+        yield replace(rung, placement=place, resident=stay)
+
+
+def _layers(job: Job, phase: Phase) -> int:
+    """How many blocks the components of `phase` have that can be streamed."""
+    held = job.card.ways[job.request.mode].phases[phase]
+    return max((part.layers for part in map(job.card.component, held) if part.streams), default=0)
+
+
+def _kept(rung: Rung) -> Placement:
+    """Quantized weights are not read from disk block by block."""
+    return Placement.PHASE if rung.placement is Placement.DISK else rung.placement
 
 
 def _safer(job: Job) -> Iterator[Rung]:
@@ -67,20 +111,11 @@ def _safer(job: Job) -> Iterator[Rung]:
     if precision and job.request.precision == "auto":
         for placement in (job.plan.rung.placement, Placement.PHASE):
             rung = replace(job.plan.rung, precision=precision, placement=placement)
-            if _fits(moved(job, rung).plan):
+            if fits(moved(job, rung).plan):
                 yield rung
-
-
-def _cuts(side: int, canvas: Canvas) -> bool:
-    """Whether tiles of that side are smaller than the canvas."""
-    return side < max(canvas.width, canvas.height) or canvas.frames > LONGEST
 
 
 def _shrinks(job: Job, phase: Phase, precision: Precision) -> bool:
     """Whether `precision` makes something of `phase` smaller: quantization leaves some components alone."""
     held = job.card.ways[job.request.mode].phases[phase]
     return not precision.quantized or any(job.card.component(name).blocks for name in held)
-
-
-def _fits(plan: Plan) -> bool:
-    return plan.peak_gib <= plan.machine.memory_gib - RESERVE_GIB[plan.machine.device]

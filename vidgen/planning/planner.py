@@ -1,66 +1,153 @@
 """Which rung of the ladder: the first that fits this machine, with a sentence for each one passed over."""
 
-from vidgen.core.card import ModelCard
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from vidgen.core.card import Component, ModelCard, Phase
 from vidgen.core.errors import DoesNotFit
 from vidgen.core.machine import Device, Machine
-from vidgen.core.plan import Canvas, Placement, Plan, Precision, Rung, Weights
+from vidgen.core.plan import Canvas, Plan, Rung, Weights
 from vidgen.core.request import Request
-from vidgen.planning.memory import phases
+from vidgen.planning.cost import timed
+from vidgen.planning.ladder import describe, ladder, rungs
+from vidgen.planning.memory import STREAMED, block_gib, phases
 
-RESERVE_GIB = {Device.CUDA: 1.0, Device.CPU: 1.0, Device.MPS: 2.0}
+RESERVE_GIB = {Device.CUDA: 0.6, Device.CPU: 1.0, Device.MPS: 2.0}
 """Left free: the device's own context and workspaces, the interpreter and its libraries."""
 
-TILES = (512, 256, 128)
-"""Sides of a decoder's tiles in pixels, the quickest first."""
+FRAGMENTED = 0.05
+"""The part of a card's memory that is lost between allocations."""
 
-SHAPES = ((Placement.RESIDENT, 0), (Placement.PHASE, 0), (Placement.PHASE, TILES[0]))
-"""Placement and tiling, the quickest first."""
+HOST_GIB = 2.0
+"""Of the host's memory, beside a device of its own: the interpreter, the libraries, pictures on their way."""
 
-FORMATS = {
-    Device.CUDA: (Precision.BF16, Precision.INT8),
-    Device.MPS: (Precision.BF16,),
-    Device.CPU: (Precision.BF16, Precision.INT8),
-}
-"""What is tried unasked, the best first. FP8 takes the room of INT8 and is further from BF16: one has to ask."""
+LESS = "ask for fewer frames or a smaller size, or another model: vidgen models"
+
+UNSTACKED = "blocks streamed: how large this model's are was not measured"
 
 
-def ladder(device: Device, precision: str = "auto") -> list[Rung]:
-    """The ways to fit, the best first; with a `precision`, only those that hold weights in it."""
-    if precision != "auto":
-        return [_rung(Precision(precision), shape) for shape in SHAPES]
-    whole = [_rung(Precision.FP32, SHAPES[0])] if device is Device.CPU else []
-    return whole + [_rung(held, shape) for held in FORMATS[device] for shape in SHAPES]
+def room_gib(machine: Machine) -> float:
+    """What of the device's memory a plan may fill."""
+    lost = FRAGMENTED * machine.memory_gib if machine.device is Device.CUDA else 0.0
+    return max(0.0, machine.memory_gib - lost - RESERVE_GIB[machine.device])
 
 
-def _rung(precision: Precision, shape: tuple[Placement, int]) -> Rung:
-    return Rung(precision=precision, placement=shape[0], tiling=shape[1])
+def choose(
+    request: Request,
+    card: ModelCard,
+    canvas: Canvas,
+    machine: Machine,
+    weights: Weights,
+    pace: Mapping[Phase, float] | None = None,
+) -> Plan:
+    """The best plan for `request` on `machine`; DoesNotFit (exit 5) when no rung does.
 
-
-def choose(request: Request, card: ModelCard, canvas: Canvas, machine: Machine, weights: Weights) -> Plan:
-    """The best plan for `request` on `machine`; DoesNotFit (exit 5) when no rung does."""
-    room = machine.memory_gib - RESERVE_GIB[machine.device]
+    `pace`: how many times as long as arithmetic says each phase took here, where that is known.
+    """
+    machine = _limited(machine, request)
     passed_over: list[str] = []
-    for rung in ladder(machine.device, request.precision):
-        plan = Plan(
-            machine=machine,
-            rung=rung,
-            phases=phases(request, card, canvas, weights, rung),
-            passed_over=tuple(passed_over),
-        )
-        if plan.peak_gib <= room:
-            return plan
-        passed_over.append(f"{describe(rung)}: needs {plan.peak_gib:.1f} GiB, {room:.1f} GiB are free")
+    failed: dict[str, str] = {}
+    for step in ladder(machine.device, request):
+        if step.placement in STREAMED and not _stacked(request, card):
+            passed_over += [UNSTACKED] if UNSTACKED not in passed_over else []
+            continue
+        first, last = "", ""
+        for rung in rungs(step, request, card, canvas):
+            plan = _planned(request, card, canvas, machine, weights, rung)
+            last = _lacking(plan)
+            if not last:
+                passed_over += [first] if first else []
+                return timed(
+                    replace(plan, passed_over=tuple(passed_over), pace=pace or {}), request, card, canvas, weights
+                )
+            first = first or last
+        passed_over.append(last)
+        failed[step.precision] = last
     raise DoesNotFit(
-        f"{card.name} does not fit {machine.name}. {'; '.join(passed_over)}",
-        "ask for fewer frames or a smaller size, or another model: vidgen models"
-        if request.precision in ("auto", *FORMATS[machine.device][-1:])
-        else "leave --precision to the plan, or ask for fewer frames or a smaller size",
+        f"{card.name} does not fit {machine.name}. {'; '.join(failed.values()) or UNSTACKED}",
+        LESS if _free(request) else f"leave {_limits(request)} to the plan, or ask for fewer frames or a smaller size",
     )
 
 
-def describe(rung: Rung) -> str:
-    """A rung in a few words."""
-    where = {Placement.RESIDENT: "everything resident", Placement.PHASE: "one phase at a time"}[rung.placement]
-    tiles = f", decoding in tiles of {rung.tiling}" if rung.tiling else ""
-    host = f", {' and '.join(rung.host)} on the processor" if rung.host else ""
-    return f"{rung.precision}, {where}{tiles}{host}"
+def fits(plan: Plan) -> bool:
+    """Whether every phase of `plan` has the memory that it needs."""
+    return not _lacking(plan)
+
+
+def freed(request: Request) -> Request:
+    """`request` with everything left to the plan."""
+    return replace(request, precision="auto", offload="auto", tiling="auto", vram_gib=0.0)
+
+
+def _free(request: Request) -> bool:
+    return request == freed(request)
+
+
+def _limits(request: Request) -> str:
+    open_ = freed(request)
+    flags = {"precision": "--precision", "offload": "--offload", "tiling": "--tiling", "vram_gib": "--vram"}
+    return " and ".join(flag for name, flag in flags.items() if getattr(request, name) != getattr(open_, name))
+
+
+def _limited(machine: Machine, request: Request) -> Machine:
+    """The machine with no more of its card than the request may use."""
+    if machine.device is not Device.CUDA or not request.vram_gib:
+        return machine
+    return replace(machine, vram_gib=min(machine.vram_gib, request.vram_gib))
+
+
+def _stacked(request: Request, card: ModelCard) -> bool:
+    return any(True for _ in _streamed(request, card))
+
+
+def _streamed(request: Request, card: ModelCard) -> Iterator[Component]:
+    """The components of the denoising whose blocks can be streamed."""
+    for name in card.ways[request.mode].phases[Phase.DENOISE]:
+        if card.component(name).streams:
+            yield card.component(name)
+
+
+def _planned(request: Request, card: ModelCard, canvas: Canvas, machine: Machine, weights: Weights, rung: Rung) -> Plan:
+    """The plan of one rung; where blocks are streamed, as many of them stay as there is room for."""
+
+    one = machine.device is not Device.CUDA
+
+    def on(rung: Rung) -> Plan:
+        return Plan(machine=machine, rung=rung, phases=phases(request, card, canvas, weights, rung, one=one))
+
+    plan = on(rung)
+    if rung.placement not in STREAMED:
+        return plan
+    parts = list(_streamed(request, card))
+    whole = on(replace(rung, resident=max(part.layers for part in parts)))
+    if _denoising(whole) <= room_gib(machine):
+        return whole
+    each, spare = sum(block_gib(part, rung.precision) for part in parts), room_gib(machine) - _denoising(plan)
+    return on(replace(rung, resident=int(spare / each))) if spare > 0 else plan
+
+
+def _denoising(plan: Plan) -> float:
+    """GiB that the denoising takes."""
+    return next(phase.gib for phase in plan.phases if phase.phase is Phase.DENOISE)
+
+
+def _lacking(plan: Plan) -> str:
+    """What there is too little of, in a sentence; nothing where the plan fits."""
+    room, host = room_gib(plan.machine), max(0.0, plan.machine.host_gib - HOST_GIB)
+    heaviest = max(plan.phases, key=lambda phase: phase.gib)
+    said = describe(_blamed(plan.rung, heaviest.phase))
+    if heaviest.gib > room:
+        return f"{said}: needs {heaviest.gib:.1f} GiB to {heaviest.phase}, {room:.1f} GiB are free"
+    if plan.machine.device is Device.CUDA and plan.host_gib > host:
+        return f"{said}: needs {plan.host_gib:.1f} GiB of the host's memory, {host:.1f} GiB are free"
+    return ""
+
+
+def _blamed(rung: Rung, phase: Phase) -> Rung:
+    """The rung as far as it counts for the memory of `phase`."""
+    return replace(
+        rung,
+        turns=rung.turns and phase is Phase.DENOISE,
+        tiling=rung.tiling if phase is Phase.DECODE else 0,
+        resident=rung.resident if phase is Phase.DENOISE else 0,
+    )

@@ -14,6 +14,7 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Precision, Setting
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
+from vidgen.planning.ladder import OFFLOADS, TILES
 
 Layers = Mapping[str, Mapping[str, Any]]
 
@@ -29,6 +30,9 @@ BUILT_IN: Mapping[str, Any] = {
     "strict": False,
     "force": False,
     "precision": "auto",
+    "offload": "auto",
+    "tiling": "auto",
+    "vram": "auto",
     "codec": "auto",
     "crf": "auto",
     "enhance": "auto",
@@ -128,6 +132,9 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         strict=words.truth("strict", settled.get("strict")),
         force=words.truth("force", settled.get("force")),
         precision=_precision(settled.get("precision")),
+        offload=_one_of("offload", settled.get("offload"), ("auto", *OFFLOADS)),
+        tiling=_one_of("tiling", settled.get("tiling"), ("auto", "off", *map(str, TILES))),
+        vram_gib=_vram(settled.get("vram")),
         crf=_crf(settled.get("crf")),
         codec=str(settled.get("codec")),
         enhance=_enhance(settled),
@@ -186,6 +193,19 @@ def _output(text: str) -> Path:
     return Path(text) / words.OUTPUT if text.endswith("/") else Path(text)
 
 
+def _one_of(name: str, value: object, known: Sequence[str]) -> str:
+    if str(value) not in known:
+        raise UsageRefused(
+            f"{name} {value!r} is none of {', '.join(known)}", f"write --{name} {known[0]} or {known[-1]}"
+        )
+    return str(value)
+
+
+def _vram(value: object) -> float:
+    """GiB of a card that may be used; 0 for all that is free."""
+    return 0.0 if value == "auto" else words.number("vram", value, least=0.5, most=100_000)
+
+
 def _is_utf8(text: str) -> bool:
     """Whether a name is UTF-8 on disk, also where Python took the shell's words for ASCII."""
     try:
@@ -230,6 +250,7 @@ def _settings(settled: _Settled, request: Request, seeds: Sequence[int]) -> tupl
         "seed": ",".join(map(str, seeds)),
         "crf": "auto" if request.crf is None else f"{request.crf}",
         "enhancer": str(request.enhancer or ""),
+        "vram": f"{request.vram_gib:g} GiB" if request.vram_gib else "auto",
     }
     chosen = "chosen" if settled.origins["seed"] == "built in" else settled.origins["seed"]
     origins = {**settled.origins, "seed": chosen, "sound": settled.origins["sound"] if request.sound else "card"}

@@ -11,9 +11,14 @@ from typing import Any
 
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import InputRefused
-from vidgen.core.plan import Job
+from vidgen.core.plan import Job, Rung
 
-NOT_PIXELS = frozenset({"output", "crf", "codec", "precision", "force", "enhance", "enhancer"})
+NOT_PIXELS = frozenset({"output", "crf", "codec", "force", "enhance", "enhancer"}) | {
+    "precision",
+    "offload",
+    "tiling",
+    "vram_gib",
+}
 
 
 def fingerprint(job: Job, *, seeded: bool = True) -> str:
@@ -34,9 +39,14 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
         "weights": [str(job.weights.folder), dict(job.weights.sizes), sorted(map(str, job.weights.apart.items()))],
         **({"draft": asdict(job.whole)} if job.whole else {}),
         "enhancer": job.enhancer.mark if job.enhancer else "",
-        "rung": [job.plan.chosen.precision, job.plan.chosen.tiling, job.plan.machine.device],
+        "rung": [*_coarse(job.plan.chosen), job.plan.machine.device],
     }
     return _hashed(facts)
+
+
+def _coarse(rung: Rung) -> list[Any]:
+    """What of a rung changes pixels: where weights are does not, how they are held does."""
+    return [rung.precision, rung.encoder or rung.precision, rung.turns, rung.tiling]
 
 
 def model_of(card: ModelCard) -> str:

@@ -1,0 +1,147 @@
+"""The ladder: every way to fit a model into a machine, the best first, and what a person may rule out of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vidgen.core.card import ModelCard
+from vidgen.core.errors import UsageRefused
+from vidgen.core.machine import Device
+from vidgen.core.plan import Canvas, Placement, Precision, Rung
+from vidgen.core.request import Request
+from vidgen.planning.memory import batched
+
+TILES = (512, 256, 128)
+"""Sides of a decoder's tiles in pixels, the quickest first."""
+
+LONGEST = 64
+"""Frames in the longest tile."""
+
+OFFLOADS = {
+    "none": Placement.RESIDENT,
+    "phase": Placement.PHASE,
+    "stream": Placement.STREAM,
+    "disk": Placement.DISK,
+}
+"""What a person calls the placements."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One row of the ladder: how weights are held and where. Its rungs differ in passes and tiles alone."""
+
+    precision: Precision
+    placement: Placement
+    encoder: Precision | None = None
+
+
+def _steps(precision: Precision, *placements: Placement) -> tuple[Step, ...]:
+    return tuple(Step(precision=precision, placement=placement) for placement in placements)
+
+
+_AT_ONCE, _BY_PHASE, _STREAMED, _FROM_DISK = Placement.RESIDENT, Placement.PHASE, Placement.STREAM, Placement.DISK
+_SMALL_ENCODER = Step(precision=Precision.BF16, placement=Placement.PHASE, encoder=Precision.INT8)
+
+LADDERS: dict[Device, tuple[Step, ...]] = {
+    Device.CUDA: (
+        *_steps(Precision.BF16, _AT_ONCE, _BY_PHASE, _STREAMED),
+        _SMALL_ENCODER,
+        *_steps(Precision.INT8, _AT_ONCE, _BY_PHASE, _STREAMED),
+        *_steps(Precision.NF4, _AT_ONCE, _BY_PHASE, _STREAMED),
+        *_steps(Precision.BF16, _FROM_DISK),
+    ),
+    Device.MPS: _steps(Precision.BF16, _AT_ONCE, _BY_PHASE, _FROM_DISK),
+    Device.CPU: (
+        *_steps(Precision.FP32, _AT_ONCE),
+        *_steps(Precision.BF16, _AT_ONCE, _BY_PHASE),
+        _SMALL_ENCODER,
+        *_steps(Precision.INT8, _AT_ONCE, _BY_PHASE),
+        *_steps(Precision.BF16, _FROM_DISK),
+    ),
+}
+"""By quality, then by speed. Streaming costs no time where a step computes for longer than its weights travel, which is
+so for all but short clips, and changes no pixel: so it stands before quantization. FP8 takes the room of INT8 and is
+further from BF16: one has to ask. Reading every block from disk at every step is the last thing to try. A processor's
+memory is the host's: nothing is streamed to it from there."""
+
+
+def ladder(device: Device, request: Request) -> tuple[Step, ...]:
+    """The rows that `request` leaves open; UsageRefused (exit 2) when it rules them all out."""
+    steps = LADDERS[device]
+    if request.precision != "auto":
+        steps = tuple(_asked(device, Precision(request.precision)))
+    if request.offload != "auto":
+        wanted = OFFLOADS[request.offload]
+        steps = tuple(step for step in steps if step.placement is wanted)
+    if not steps:
+        held = "" if request.precision == "auto" else f" with --precision {request.precision}"
+        raise UsageRefused(
+            f"--offload {request.offload}{held} is no way to work on {_named(device)}", "leave --offload to the plan"
+        )
+    return steps
+
+
+def _asked(device: Device, precision: Precision) -> Iterator[Step]:
+    """Every placement of weights in `precision`; quantized ones cannot be read from disk block by block."""
+    places = dict.fromkeys(step.placement for step in LADDERS[device])
+    for placement in places:
+        if placement is not Placement.DISK or not precision.quantized:
+            yield Step(precision=precision, placement=placement)
+
+
+def rungs(step: Step, request: Request, card: ModelCard, canvas: Canvas) -> Iterator[Rung]:
+    """The rungs of one row: passes at once, then in turn; the decoder whole, then in smaller and smaller tiles.
+
+    What changes pixels is not given up for having everything in memory at once, unless one asks for that.
+    """
+    sides = tiles(request, card, canvas)
+    turns = (False, True) if batched(request, card) else (False,)
+    if step.placement is Placement.RESIDENT and request.offload == "auto":
+        sides, turns = sides[:1], turns[:1]
+    for in_turn in turns:
+        for side in sides:
+            yield Rung(
+                precision=step.precision,
+                placement=step.placement,
+                encoder=step.encoder,
+                turns=in_turn,
+                tiling=side,
+            )
+
+
+def tiles(request: Request, card: ModelCard, canvas: Canvas) -> tuple[int, ...]:
+    """Sides of tiles to try, 0 for the whole picture; UsageRefused (exit 2) for one that the model does not take."""
+    if request.tiling == "auto":
+        return (0, *smaller(card, canvas))
+    if request.tiling == "off":
+        return (0,)
+    side = int(request.tiling)
+    if side > card.cost.tile:
+        said = f"{card.name} decodes in tiles of {card.cost.tile} pixels at most, not {side}"
+        raise UsageRefused(said, f"use --tiling {card.cost.tile}")
+    return (side,)
+
+
+def smaller(card: ModelCard, canvas: Canvas) -> tuple[int, ...]:
+    """The sides of tiles that are smaller than the canvas and that the model takes, the largest first."""
+    longest = max(canvas.width, canvas.height)
+    return tuple(side for side in TILES if side <= card.cost.tile and (side < longest or canvas.frames > LONGEST))
+
+
+def describe(rung: Rung) -> str:
+    """A rung in a few words."""
+    encoder = f", text encoder in {rung.encoder}" if rung.encoder and rung.encoder is not rung.precision else ""
+    stay = f", {rung.resident} of them resident" if rung.resident else ""
+    where = {
+        Placement.RESIDENT: "everything resident",
+        Placement.PHASE: "one phase at a time",
+        Placement.STREAM: f"blocks streamed from memory{stay}",
+        Placement.DISK: f"blocks read from disk{stay}",
+    }[rung.placement]
+    turns = ", guidance in turns" if rung.turns else ""
+    tiling = f", decoding in tiles of {rung.tiling}" if rung.tiling else ""
+    host = f", {' and '.join(rung.host)} on the processor" if rung.host else ""
+    return f"{rung.precision}{encoder}, {where}{turns}{tiling}{host}"
+
+
+def _named(device: Device) -> str:
+    return {Device.CPU: "a processor", Device.CUDA: "a card", Device.MPS: "an Apple GPU"}[device]
