@@ -262,6 +262,7 @@ def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: P
         part = held.hold([name])[name]
         assert not any(map(here, streaming.blocks(part).values()))
         assert not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
+    assert part.shared.weight is part.encoder.embed_tokens.weight
     held.close()
 
 
