@@ -64,8 +64,6 @@ def prepare(
 
     Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
-    if overwrite and skip_existing:
-        raise UsageRefused("both overwrite and skip-existing are given", "give one of them")
     brief = Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
         layers=layered(typed),
@@ -77,8 +75,7 @@ def prepare(
     manners |= {"fallback": fallback, "skip_existing": skip_existing}
     jobs = [taught(replace(job, **manners)) for job in _timely(brief, budget)]
     chosen = any("output" in layer for layer in brief.layers.values())
-    ready = placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)
-    return [_found(job, brief) for job in ready]
+    return [_found(job, brief) for job in placed(jobs, chosen=chosen, overwrite=overwrite, skip_existing=skip_existing)]
 
 
 def layered(typed: Mapping[str, Any]) -> settings.Layers:
@@ -268,6 +265,8 @@ def _enhancer(request: Request, card: ModelCard, plan: Plan, weights: Weights) -
 
 def placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:
     """The jobs with a place each, proved writable; `chosen`: the user said where."""
+    if overwrite and skip_existing:
+        raise UsageRefused("both overwrite and skip-existing are given", "give one of them")
     found = places(
         [job.request for job in jobs],
         chosen=chosen,

@@ -3,6 +3,9 @@
 import gc
 import threading
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from vidgen.backends.port import opened
 from vidgen.backends.streaming import Block, Stream
 from vidgen.backends.waiting import Pages
 from vidgen.catalog import cards
+from vidgen.core.card import Phase
 from vidgen.core.errors import WeightsRefused
 from vidgen.core.plan import Job, Placement, Precision, Rung
 from vidgen.core.request import Lora
@@ -145,6 +149,13 @@ def run(part: Any) -> None:
         )
 
 
+def test_nothing_is_streamed_to_a_phase_that_is_at_home(twin: Path) -> None:
+    held = parts(on(twin, placement=Placement.STREAM, host=(Phase.ENCODE,)))
+    part = held.hold(["text_encoder"])["text_encoder"]
+    assert streaming.stream(part) is None
+    assert all(map(here, streaming.blocks(part).values()))
+
+
 def test_what_follows_is_learnt_from_what_followed() -> None:
     layers = [torch.nn.Linear(2, 2, bias=False) for _ in range(4)]
     wanted = [layer.weight.detach().clone() for layer in layers]
@@ -167,6 +178,49 @@ def test_what_follows_is_learnt_from_what_followed() -> None:
             assert torch.equal(layers[number](torch.eye(2)), wanted[number].T)
     stream.close()
     assert sent[:12] == [2, 3, 0, 1, 3, 0, 2, 0, 3, 2, 0, 3]  # the last one may have been called back
+
+
+class Beside:
+    """A stream of a card that only writes down what it is told."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self._name, self._told = name, told
+
+    def record_event(self) -> str:
+        self._told.append(f"{self._name} marks")
+        return self._name
+
+    def wait_event(self, event: str) -> None:
+        self._told.append(f"{self._name} waits for the mark of {event}")
+
+    def wait_stream(self, other: "Beside") -> None:
+        self._told.append(f"{self._name} waits for {other._name}")
+
+
+def test_on_a_card_what_is_carried_waits_for_the_memory_and_computing_for_what_is_carried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    lane, computing = streaming.Lane("cpu"), Beside("computing", told)
+    lane._side = Beside("side", told)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: computing)
+
+    @contextmanager
+    def beside(stream: Beside) -> Iterator[None]:
+        told.append("on the side")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "stream", beside)
+    arriving: Future[list[torch.Tensor]] = Future()
+    arriving.set_result(lane.carry([torch.ones(2)], lane.room([torch.empty(2, device="meta")])))
+    assert lane.meet(arriving)[0].tolist() == [1, 1]
+    assert told == [
+        "on the side",
+        "computing marks",
+        "side waits for the mark of computing",
+        "on the side",
+        "computing waits for side",
+    ]
 
 
 @pytest.mark.parametrize("placement", BY_BLOCK)
@@ -208,6 +262,7 @@ def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: P
         part = held.hold([name])[name]
         assert not any(map(here, streaming.blocks(part).values()))
         assert not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
+    assert part.shared.weight is part.encoder.embed_tokens.weight
     held.close()
 
 

@@ -1,4 +1,4 @@
-"""A weight as plain tensors, and back: what is quantized is several of them."""
+"""A weight as plain tensors, and back: what is quantized is several of them, and what is tied is one for several."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -22,6 +22,13 @@ def apart(weight: Any) -> tuple[Leaves, Build]:
     if vars(weight).get("quant_state") is not None:
         return _packed(weight)
     return [weight.data], lambda leaves: Parameter(leaves[0], requires_grad=False)
+
+
+def tie(part: torch.nn.Module) -> None:
+    """Let the modules of a model of Transformers share the weights that they share; once they have been put in."""
+    own: Callable[[], None] | None = getattr(part, "tie_weights", None)
+    if own:
+        own()
 
 
 def _wrapped(weight: Any) -> tuple[Leaves, Build]:

@@ -51,6 +51,9 @@ class Parts:
         if found := conflict(self.rung, self.device):
             raise UsageRefused(f"{found.what}: {found.why}", "leave --offload and --precision to the plan")
         self._machine = job.plan.machine
+        self._placement = self.rung.placement
+        if self._placement is Placement.STREAM and self.rung.host and self.device is Device.CPU:
+            self._placement = Placement.PHASE  # at home, blocks would only go from the memory where they are to itself
         self._reading = job.card.ways[job.request.mode].phases[Phase.ENCODE]
         self.dtype = DTYPES[self.rung.precision.computed]
         self._card, self._weights = job.card, job.weights
@@ -114,8 +117,8 @@ class Parts:
         return self._kinds[wanted]
 
     def _load(self, name: str) -> Any:
-        streams = self.rung.placement in BY_BLOCK and self._stacked(name)
-        part = self._shelved(name) if streams and self.rung.placement is Placement.DISK else self._made(name)
+        streams = self._placement in BY_BLOCK and self._stacked(name)
+        part = self._shelved(name) if streams and self._placement is Placement.DISK else self._made(name)
         if not isinstance(part, torch.nn.Module):
             return part
         part.requires_grad_(False).eval()
@@ -123,7 +126,7 @@ class Parts:
             turns.in_turn(part)
         if not streams:
             return part.to(self.device.value)
-        if self.rung.placement is Placement.STREAM:
+        if self._placement is Placement.STREAM:
             streaming.from_memory(part, self.device.value, self._resident(name))
         return part
 

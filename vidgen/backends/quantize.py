@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vidgen.backends import eights, fours, store
+from vidgen.backends.apart import tie
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Precision
 
@@ -90,9 +91,7 @@ def _taken(kept: Path, how: Scheme, skeleton: Make) -> torch.nn.Module | None:
         how.hands.fill(part, tensors, facts, WITHIN)
     except (OSError, SafetensorError, ValueError, KeyError):
         return None
-    tie: Callable[[], None] | None = getattr(part, "tie_weights", None)
-    if tie:
-        tie()
+    tie(part)
     whole = not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
     return part if whole else None
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import Module, ModuleList, Parameter
 
-from vidgen.backends.apart import Build, Leaves, apart
+from vidgen.backends.apart import Build, Leaves, apart, tie
 from vidgen.backends.waiting import Pages, Place, Shelf, Source, read
 from vidgen.core.machine import Device
 
@@ -52,8 +52,11 @@ def from_files(part: Module, files: Mapping[str, Place], device: str, resident: 
             owner._parameters[name] = Parameter(like, requires_grad=False)
     waiting = [Block(name, module) for name, module in list(blocks(part).items())[resident:]]
     later = {key for block in waiting for key in block.keys}
-    now = [key for key in part.state_dict() if key in files and key not in later]
-    part.load_state_dict(dict(zip(now, read(files[key] for key in now), strict=True)), strict=False, assign=True)
+    now = {key: files[key] for key in part.state_dict() if key in files and key not in later}
+    once = list(dict.fromkeys(now.values()))
+    found = dict(zip(once, read(once), strict=True))
+    part.load_state_dict({key: found[place] for key, place in now.items()}, strict=False, assign=True)
+    tie(part)
     for block in waiting:
         block.empty()
     _begin(part, waiting, Shelf([[files[key] for key in block.keys] for block in waiting]), device)

@@ -1,6 +1,7 @@
 """Where the weights of blocks wait until they are used: in the host's memory, or in their files."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -36,7 +37,7 @@ class Pages:
     """
 
     def __init__(self, device: str) -> None:
-        self._device = device
+        self._device, self._locking = device, device == Device.CUDA
         self._kept: list[Leaves] = []
         self._locked: list[torch.Tensor] = []
 
@@ -44,7 +45,7 @@ class Pages:
         """Copy the tensors of the next block."""
         sizes = [-(-leaf.nbytes // ALIGNED) * ALIGNED for leaf in leaves]
         piece = torch.empty(sum(sizes), dtype=torch.uint8)
-        if self._device == Device.CUDA:
+        if self._locking:
             self._lock(piece)
         rooms = torch.split(piece, sizes)
         self._kept.append(
@@ -69,6 +70,10 @@ class Pages:
         """Keep the pages of a piece where they are; where the system allows no more of that, copying is slower."""
         if int(_driver().cudaHostRegister(piece.data_ptr(), piece.nbytes, 0)) == 0:
             self._locked.append(piece)
+            return
+        self._locking = False
+        with suppress(RuntimeError):  # the driver says it once more, to whatever is launched next
+            torch.zeros(1, device=self._device)
 
 
 def _driver() -> Any:

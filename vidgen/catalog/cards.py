@@ -90,8 +90,6 @@ def _adopted(card: ModelCard, folder: Path, kinds: Mapping[str, object]) -> Mode
 def read(path: Path) -> ModelCard:
     """One card; UsageRefused with the file and the key when something is wrong with it."""
     table = Table(load(path), str(path))
-    weights = table.table("weights")
-    folder = weights.take("folder", str, "")
     components = tuple(_component(name, entry) for name, entry in table.tables("components").items())
     result = ModelCard(
         name=path.stem,
@@ -101,12 +99,7 @@ def read(path: Path) -> ModelCard:
         aliases=table.texts("aliases"),
         rank=table.take("rank", int),
         sources=_sources(table.table("sources")),
-        repository=weights.take("repository", str, ""),
-        revision=weights.take("revision", str, ""),
-        folder=(path.parent / folder).resolve() if folder else None,
-        licence=weights.take("licence", str, ""),
-        serves=weights.texts("serves"),
-        index=weights.table("index").rest(),
+        **_of_weights(table.table("weights"), path.parent),
         grid=_grid(table.table("grid")),
         components=components,
         ways={_mode(name, entry): _way(entry) for name, entry in table.tables("ways").items()},
@@ -125,9 +118,23 @@ def read(path: Path) -> ModelCard:
         defaults=_defaults(table.table("defaults")),
         settings=table.table("settings").rest(),
     )
-    weights.finish()
     table.finish()
     return result
+
+
+def _of_weights(table: Table, beside: Path) -> dict[str, Any]:
+    """Where a model's weights are, under which licence, and which pipelines they are of."""
+    folder = table.take("folder", str, "")
+    found = {
+        "repository": table.take("repository", str, ""),
+        "revision": table.take("revision", str, ""),
+        "folder": (beside / folder).resolve() if folder else None,
+        "licence": table.take("licence", str, ""),
+        "serves": table.texts("serves"),
+        "index": table.table("index").rest(),
+    }
+    table.finish()
+    return found
 
 
 def _of_prompts(table: Table) -> dict[str, Any]:

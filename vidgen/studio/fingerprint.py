@@ -13,12 +13,10 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import InputRefused
 from vidgen.core.plan import Job, Rung
 
-NOT_PIXELS = frozenset({"output", "crf", "codec", "force", "enhance", "enhancer"}) | {
-    "precision",
-    "offload",
-    "tiling",
-    "vram_gib",
-}
+LIMITS = frozenset({"precision", "offload", "tiling", "vram_gib"})
+"""Limits of the plan: what came of them counts, in its rung."""
+
+NOT_PIXELS = LIMITS | {"output", "crf", "codec", "force", "enhance", "enhancer"}
 
 
 def fingerprint(job: Job, *, seeded: bool = True) -> str:
