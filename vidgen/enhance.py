@@ -71,7 +71,7 @@ def enhanced(hands: Hands, shots: Sequence[Shot], listener: Callable[[Event], No
     wanting = [shot for shot in shots if shot.job.enhancer and not shot.job.enhanced]
     for enhancer, group in groupby(wanting, key=lambda shot: cast(Enhancer, shot.job.enhancer)):
         asking = list(group)
-        with at_work(Phase.ENCODE, asking):
+        with at_work(Phase.ENCODE, asking, hands.standing_gib):
             texts = _texts(hands, enhancer, [shot.job for shot in asking])
         for shot, text in zip(asking, texts, strict=True):
             shot.job = _reading(shot.job, text)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def rewritten(enhancer: Enhancer, jobs: Sequence[Job]) -> list[str]:
 
 def _home(enhancer: Enhancer, job: Job) -> Job:
     """`job` as if the chat model were its model: all in one folder, on the device that was decided."""
-    machine = job.plan.machine
+    machine, folder = job.plan.machine, enhancer.folder or Path()
     if Phase.ENCODE in job.plan.rung.host or enhancer.device is Device.CPU:
         machine = replace(machine, device=Device.CPU)
     components = (
@@ -56,7 +57,7 @@ def _home(enhancer: Enhancer, job: Job) -> Job:
         job,
         card=replace(job.card, name=enhancer.name, components=components),
         plan=replace(job.plan, machine=machine),
-        weights=Weights(folder=enhancer.folder, sizes={}, apart={part.name: enhancer.folder for part in components}),
+        weights=Weights(folder=folder, sizes={}, apart={part.name: folder for part in components}),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vidgen.core.card import ModelCard
+from vidgen.core.conflicts import conflict
 from vidgen.core.errors import UsageRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Canvas, Placement, Precision, Rung
@@ -68,7 +69,7 @@ def ladder(device: Device, request: Request) -> tuple[Step, ...]:
     """The rows that `request` leaves open; UsageRefused (exit 2) when it rules them all out."""
     steps = LADDERS[device]
     if request.precision != "auto":
-        steps = tuple(_asked(device, Precision(request.precision)))
+        steps = tuple(_asked(device, Precision(request.precision), request.offload))
     if request.offload != "auto":
         wanted = OFFLOADS[request.offload]
         steps = tuple(step for step in steps if step.placement is wanted)
@@ -80,12 +81,14 @@ def ladder(device: Device, request: Request) -> tuple[Step, ...]:
     return steps
 
 
-def _asked(device: Device, precision: Precision) -> Iterator[Step]:
-    """Every placement of weights in `precision`; quantized ones cannot be read from disk block by block."""
-    places = dict.fromkeys(step.placement for step in LADDERS[device])
-    for placement in places:
-        if placement is not Placement.DISK or not precision.quantized:
+def _asked(device: Device, precision: Precision, offload: str) -> Iterator[Step]:
+    """Every placement that goes with weights in `precision`; refuses (exit 2) one that is asked for and does not."""
+    for placement in dict.fromkeys(step.placement for step in LADDERS[device]):
+        found = conflict(Rung(precision=precision, placement=placement), device)
+        if not found:
             yield Step(precision=precision, placement=placement)
+        elif offload == "auto" and placement is Placement.RESIDENT or OFFLOADS.get(offload) is placement:
+            raise UsageRefused(f"{found.what}: {found.why}", "leave --offload or --precision to the plan")
 
 
 def rungs(step: Step, request: Request, card: ModelCard, canvas: Canvas) -> Iterator[Rung]:
