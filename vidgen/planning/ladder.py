@@ -87,7 +87,7 @@ def _asked(device: Device, precision: Precision, offload: str) -> Iterator[Step]
         found = conflict(Rung(precision=precision, placement=placement), device)
         if not found:
             yield Step(precision=precision, placement=placement)
-        elif offload == "auto" and placement is Placement.RESIDENT or OFFLOADS.get(offload) is placement:
+        elif (offload == "auto" and placement is Placement.RESIDENT) or OFFLOADS.get(offload) is placement:
             raise UsageRefused(f"{found.what}: {found.why}", "leave --offload or --precision to the plan")
 
 
