@@ -23,7 +23,7 @@ from vidgen.backends.streaming import Block, Stream
 from vidgen.backends.waiting import Pages
 from vidgen.catalog import cards
 from vidgen.core.card import Phase
-from vidgen.core.errors import WeightsRefused
+from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Job, Placement, Precision, Rung
 from vidgen.core.request import Lora
 
@@ -264,6 +264,14 @@ def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: P
         assert not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
     assert part.shared.weight is part.encoder.embed_tokens.weight
     held.close()
+
+
+def test_what_a_family_reads_its_own_way_does_not_come_from_files(twin: Path) -> None:
+    usual = ltx.KINDS["LTXVideoTransformer3DModel"]
+    own = replace(usual, read=lambda kind, folder, dtype: usual.read(kind, folder, dtype))
+    held = pipes.Parts(on(twin, placement=Placement.DISK), {**ltx.KINDS, "LTXVideoTransformer3DModel": own})
+    with pytest.raises(UsageRefused, match="its own way"):
+        held.hold(["transformer"])
 
 
 def test_files_that_go_while_they_are_in_use_are_named(tmp_path: Path) -> None:
