@@ -34,6 +34,7 @@ WHOLE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
 FAMILIES = (
     "cogvideox-1.5-5b",
     "framepack",
+    "hunyuan-video",
     "hunyuan-video-1.5-480p-i2v",
     "ltx-2-19b-dev",
     "mochi-1",
@@ -60,22 +61,14 @@ def parts(job: Job) -> pipes.Parts:
     return pipes.Parts(job, ltx.KINDS)
 
 
-def same_by_block(name: str, place: Path) -> None:
-    twin = tiny.card(tiny.folder(name, place))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_frames_are_those_of_a_whole_model_in_every_family(name: str, tmp_path: Path) -> None:
+    twin = tiny.card(tiny.folder(name, tmp_path))
     whole = film(tiny.job(twin, next(iter(twin.ways)), rung=WHOLE))
     for placement in BY_BLOCK:
         rung = replace(WHOLE, placement=placement, resident=1)
         assert (film(tiny.job(twin, next(iter(twin.ways)), rung=rung)) == whole).all(), placement
-
-
-def test_the_frames_are_those_of_a_whole_model(tmp_path: Path) -> None:
-    same_by_block("hunyuan-video", tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_so_they_are_in_every_family(name: str, tmp_path: Path) -> None:
-    same_by_block(name, tmp_path)
 
 
 @pytest.mark.parametrize("placement", BY_BLOCK)
@@ -242,9 +235,11 @@ def test_all_of_it_is_given_back(placement: Placement, twin: Path) -> None:
     held.close()
 
 
-@pytest.mark.parametrize("placement", [Placement.PHASE, *BY_BLOCK])
+@pytest.mark.parametrize(
+    "placement", [Placement.STREAM, *(pytest.param(each, marks=pytest.mark.slow) for each in ("phase", "disk"))]
+)
 def test_many_clips_hold_no_more_than_a_few(placement: Placement, twin: Path) -> None:
-    job = on(twin, placement=placement)
+    job = on(twin, placement=Placement(placement))
     with opened(job) as backend:
 
         def count(clips: int) -> int:
