@@ -410,8 +410,9 @@ def test_placements_draw_and_sound_the_same(folder: Path) -> None:
     for placement in Placement:
         job = asked(card(folder), Mode.I2V, rung=replace(RESIDENT, placement=placement))
         clips.append(split(job, pictures))
-    for one, other in zip(*clips, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for frames, samples in clips[1:]:
+        np.testing.assert_array_equal(frames, clips[0][0])
+        np.testing.assert_array_equal(samples, clips[0][1])
 
 
 def test_a_batch_is_encoded_as_its_clips_are(folder: Path) -> None:

@@ -23,7 +23,7 @@ from vidgen.backends.streaming import Block, Stream
 from vidgen.backends.waiting import Pages
 from vidgen.catalog import cards
 from vidgen.core.card import Phase
-from vidgen.core.errors import WeightsRefused
+from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Job, Placement, Precision, Rung
 from vidgen.core.request import Lora
 
@@ -34,6 +34,7 @@ WHOLE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
 FAMILIES = (
     "cogvideox-1.5-5b",
     "framepack",
+    "hunyuan-video",
     "hunyuan-video-1.5-480p-i2v",
     "ltx-2-19b-dev",
     "mochi-1",
@@ -60,22 +61,14 @@ def parts(job: Job) -> pipes.Parts:
     return pipes.Parts(job, ltx.KINDS)
 
 
-def same_by_block(name: str, place: Path) -> None:
-    twin = tiny.card(tiny.folder(name, place))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_frames_are_those_of_a_whole_model_in_every_family(name: str, tmp_path: Path) -> None:
+    twin = tiny.card(tiny.folder(name, tmp_path))
     whole = film(tiny.job(twin, next(iter(twin.ways)), rung=WHOLE))
     for placement in BY_BLOCK:
         rung = replace(WHOLE, placement=placement, resident=1)
         assert (film(tiny.job(twin, next(iter(twin.ways)), rung=rung)) == whole).all(), placement
-
-
-def test_the_frames_are_those_of_a_whole_model(tmp_path: Path) -> None:
-    same_by_block("hunyuan-video", tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_so_they_are_in_every_family(name: str, tmp_path: Path) -> None:
-    same_by_block(name, tmp_path)
 
 
 @pytest.mark.parametrize("placement", BY_BLOCK)
@@ -242,9 +235,11 @@ def test_all_of_it_is_given_back(placement: Placement, twin: Path) -> None:
     held.close()
 
 
-@pytest.mark.parametrize("placement", [Placement.PHASE, *BY_BLOCK])
+@pytest.mark.parametrize(
+    "placement", [Placement.STREAM, *(pytest.param(each, marks=pytest.mark.slow) for each in ("phase", "disk"))]
+)
 def test_many_clips_hold_no_more_than_a_few(placement: Placement, twin: Path) -> None:
-    job = on(twin, placement=placement)
+    job = on(twin, placement=Placement(placement))
     with opened(job) as backend:
 
         def count(clips: int) -> int:
@@ -264,6 +259,14 @@ def test_nothing_of_a_model_on_disk_is_in_memory_but_what_is_in_no_block(twin: P
         assert not any(tensor.is_meta for tensor in (*part.parameters(), *part.buffers()))
     assert part.shared.weight is part.encoder.embed_tokens.weight
     held.close()
+
+
+def test_what_a_family_reads_its_own_way_does_not_come_from_files(twin: Path) -> None:
+    usual = ltx.KINDS["LTXVideoTransformer3DModel"]
+    own = replace(usual, read=lambda kind, folder, dtype: usual.read(kind, folder, dtype))
+    held = pipes.Parts(on(twin, placement=Placement.DISK), {**ltx.KINDS, "LTXVideoTransformer3DModel": own})
+    with pytest.raises(UsageRefused, match="its own way"):
+        held.hold(["transformer"])
 
 
 def test_files_that_go_while_they_are_in_use_are_named(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ class Parts:
     def _shelved(self, name: str) -> Any:
         """The component with its blocks in their files."""
         kind, folder = self._kind(name), self._place(name)
+        if kind.read not in PLACES:
+            raise UsageRefused(
+                f"{name} of {self._card.name} cannot come from its files by block: its family reads it its own way",
+                "leave --offload to the plan",
+            )
         known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
         blame.same_class(name, folder / kind.card, self._card.component(name).kind)
         try:
