@@ -257,7 +257,7 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path, twin: Path
 
 
 @pytest.mark.parametrize(
-    ("machine", "device"), [(cuda(24), Device.CUDA), (replace(cuda(1), vram_gib=1.0, ram_gib=8.0), Device.CPU)]
+    ("machine", "device"), [(cuda(24), Device.CUDA), (replace(cuda(1), vram_gib=0.5, ram_gib=8.0), Device.CPU)]
 )
 def test_an_enhancer_works_on_the_card_if_it_has_room_there_and_else_on_the_processor(
     machine: Machine, device: Device, qwen: Path

@@ -184,7 +184,7 @@ def test_a_limit_that_leaves_no_way_is_refused_by_its_name() -> None:
     says(refused, 2, "--offload stream is no way to work on a processor")
     with pytest.raises(UsageRefused) as refused:
         on(cuda(80), replace(FULL, offload="disk", precision="int8"))
-    says(refused, 2, "--offload disk with --precision int8")
+    says(refused, 2, "streaming from files, quantized", "leave --offload or --precision")
     with pytest.raises(UsageRefused) as refused:
         real("hunyuan-video", 80, tiling="512")
     says(refused, 2, "tiles of 256 pixels at most", "--tiling 256")

@@ -7,7 +7,7 @@ from vidgen.core.errors import DoesNotFit
 from vidgen.core.machine import Device
 from vidgen.core.plan import Plan
 from vidgen.planning.memory import GIB
-from vidgen.planning.planner import RESERVE_GIB
+from vidgen.planning.planner import HOST_GIB, room_gib
 
 
 def gib(enhancer: Enhancer, plan: Plan) -> float:
@@ -18,9 +18,9 @@ def gib(enhancer: Enhancer, plan: Plan) -> float:
 def placed(enhancer: Enhancer, plan: Plan) -> Enhancer:
     """The enhancer on the plan's device, else on the processor; DoesNotFit (exit 5) when it has room on neither."""
     wanted, machine = gib(enhancer, plan), plan.machine
-    if wanted <= machine.memory_gib - RESERVE_GIB[machine.device]:
+    if wanted <= room_gib(machine):
         return replace(enhancer, device=machine.device)
-    if wanted <= machine.ram_gib - RESERVE_GIB[Device.CPU]:
+    if wanted <= machine.host_gib - HOST_GIB:
         return replace(enhancer, device=Device.CPU)
     raise DoesNotFit(
         f"the enhancer {enhancer.name} does not fit {machine.name}: it needs {wanted:.1f} GiB",
