@@ -15,7 +15,7 @@ LEGEND = (
     "LONGEST  at its own rate; like LARGEST, the most that its makers recommend or show",
     f"CARD     the smallest of {', '.join(map(str, CARDS_GIB))} GB that its own clip fits, with {HOST_GIB:g} GB of RAM",
     "         >: by its weights alone, as the work beside them was not measured",
-    "WEIGHTS  at 16 bits: to fetch, and to hold",
+    "WEIGHTS  at 16 bits: to fetch, and to hold; >: some of them were not counted",
     "More of one: vidgen models show NAME. Which to take: vidgen models recommend",
 )
 
@@ -136,7 +136,14 @@ def card_of(entry: ModelCard) -> str:
 def _row(entry: ModelCard) -> list[str]:
     longest = f"{_seconds(entry):.0f} s" if entry.longest else "-"
     largest = "{}x{}".format(*entry.largest) if any(entry.largest) else "-"
-    return [entry.name, " ".join(entry.ways), longest, largest, card_of(entry), weights(entry)]
+    return [
+        entry.name,
+        " ".join(entry.ways),
+        longest,
+        largest,
+        card_of(entry),
+        weights(entry).replace("more than ", ">"),
+    ]
 
 
 def _seconds(entry: ModelCard) -> float:
