@@ -11,7 +11,7 @@ from vidgen.backends.port import Backend, exhausted, opened
 from vidgen.core.card import Phase
 from vidgen.core.errors import NotFinite, OutOfMemory, Refusal, WeightsRefused
 from vidgen.core.machine import Device
-from vidgen.core.plan import Job
+from vidgen.core.plan import Job, Placement
 from vidgen.hub import command
 from vidgen.studio.part import Part
 
@@ -90,6 +90,7 @@ class Hands:
     def __init__(self, job: Job) -> None:
         self._job, self._open = job, ExitStack()
         self._device: Device | None = None
+        self._phase = Phase.ENCODE
         self.standing_gib = 0.0
 
     def __enter__(self) -> "Hands":
@@ -99,7 +100,7 @@ class Hands:
         self._open.close()
 
     def at(self, phase: Phase) -> Backend:
-        """The backend, where the plan wants `phase` to be done."""
+        """The backend, where the plan wants `phase` to be done; what the phase before held is let go of first."""
         plan = self._job.plan
         device = Device.CPU if phase in plan.rung.host else plan.machine.device
         if device != self._device:
@@ -109,6 +110,9 @@ class Hands:
             self._backend = self._open.enter_context(opened(replace(self._job, plan=replace(plan, machine=machine))))
             self._device = device
             self.standing_gib = probe.standing_gib(device)
+        elif phase is not self._phase and plan.rung.placement is not Placement.RESIDENT:
+            self._backend.close()
+        self._phase = phase
         return self._backend
 
 
