@@ -74,11 +74,12 @@ def costs(card: ModelCard, today: str) -> dict[str, Value]:
 
 def parts(card: ModelCard) -> dict[str, dict[str, Value]]:
     """What the card says of the blocks of each component that can be streamed; `blocks` where they are quantized."""
-    return {
+    found: dict[str, dict[str, Value]] = {
         component.name: _blocks(models.full(card.name, component.name), quantized=component.blocks > 0)
         for component in card.components
         if component.parameters and component.name.startswith(STACKED)
     }
+    return {**found, "vae": {"decoder": _decoder(models.full(card.name, "vae"))}}
 
 
 def default(card: ModelCard) -> Canvas:
@@ -117,6 +118,11 @@ def _blocks(model: torch.nn.Module, *, quantized: bool) -> dict[str, Value]:
         "block": max(sizes),
         "layers": len(sizes),
     }
+
+
+def _decoder(vae: torch.nn.Module) -> float:
+    """The share of a VAE that is not its encoder."""
+    return round(1 - parameters(vae.get_submodule("encoder")) / parameters(vae), 6)
 
 
 def _stacks(model: torch.nn.Module) -> Iterator[torch.nn.ModuleList]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -169,6 +170,8 @@ class Ltx:
                 f"the scheduler of {job.card.name} shifts by length, which LTXConditionPipeline cannot",
                 "serve this mode with another pipeline: check the model's card",
             )
+        if pipe.vae is None:  # without pictures, all that is asked of it is what it computes in
+            pipe.vae = SimpleNamespace(dtype=self._parts.dtype)
         pipe.vae_spatial_compression_ratio = vae.spatial_compression_ratio
         pipe.vae_temporal_compression_ratio = vae.temporal_compression_ratio
         return pipe

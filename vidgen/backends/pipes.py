@@ -54,23 +54,27 @@ class Parts:
         self._placement = self.rung.placement
         if self._placement is Placement.STREAM and self.rung.host and self.device is Device.CPU:
             self._placement = Placement.PHASE  # at home, blocks would only go from the memory where they are to itself
-        self._reading = job.card.ways[job.request.mode].phases[Phase.ENCODE]
+        held = job.card.ways[job.request.mode].phases
+        self._reading, self._decoding = held[Phase.ENCODE], frozenset(held[Phase.DECODE])
         self.dtype = DTYPES[self.rung.precision.computed]
         self._card, self._weights = job.card, job.weights
         self._kinds = {**KINDS, **kinds}
         self._held: dict[str, Any] = {}
+        self._halves: set[str] = set()
 
     def hold(self, names: Sequence[str]) -> dict[str, Any]:
         """The components called `names`, on the device; by phase, every other one is let go of first.
 
-        What is a file of its own is none of them: it is not held but worn.
+        By phase, too, what only decodes has no encoder. What is a file of its own is not held but worn.
         """
         names = [name for name in names if not self._card.component(name).file]
-        if self.rung.placement is not Placement.RESIDENT:
-            self._drop([name for name in self._held if name not in names])
+        by_phase, decoding = self.rung.placement is not Placement.RESIDENT, self._decoding.issuperset(names)
+        if by_phase:
+            unfit = set() if decoding else self._halves
+            self._drop([name for name in self._held if name not in names or name in unfit])
         for name in names:
             if name not in self._held:
-                self._held[name] = self._load(name)
+                self._held[name] = self._load(name, half=by_phase and decoding)
         return {name: self._held[name] for name in names}
 
     def skeleton(self, name: str) -> Any:
@@ -116,12 +120,15 @@ class Parts:
             )
         return self._kinds[wanted]
 
-    def _load(self, name: str) -> Any:
+    def _load(self, name: str, *, half: bool) -> Any:
         streams = self._placement in BY_BLOCK and self._stacked(name)
         part = self._shelved(name) if streams and self._placement is Placement.DISK else self._made(name)
         if not isinstance(part, torch.nn.Module):
             return part
         part.requires_grad_(False).eval()
+        if half and self._card.component(name).decoder:
+            _emptied(part.get_submodule("encoder"))
+            self._halves.add(name)
         if self.rung.turns and name.startswith("transformer"):
             turns.in_turn(part)
         if not streams:
@@ -215,11 +222,18 @@ class Parts:
             part = self._held.pop(name)
             if bringing := streaming.stream(part):
                 bringing.close()
-            for module in part.modules() if isinstance(part, torch.nn.Module) else ():
-                module._parameters.clear()  # models hold themselves in cycles: this frees their weights now,
-                module._buffers.clear()  # without a collection
+            self._halves.discard(name)
+            if isinstance(part, torch.nn.Module):
+                _emptied(part)
         if names and self.device is Device.CUDA:
             torch.cuda.empty_cache()
+
+
+def _emptied(part: torch.nn.Module) -> None:
+    """Free the weights of a model now: models hold themselves in cycles, and a collection may be long in coming."""
+    for module in part.modules():
+        module._parameters.clear()
+        module._buffers.clear()
 
 
 @contextmanager

@@ -190,6 +190,7 @@ def _component(name: str, table: Table) -> Component:
         parameters=table.take("parameters", int, 0),
         blocks=blocks,
         stacked=table.take("stacked", float, 0.0),
+        decoder=table.take("decoder", float, 0.0),
         block=table.take("block", int, 0),
         layers=table.take("layers", int, 0),
         half=half,

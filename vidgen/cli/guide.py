@@ -14,7 +14,7 @@ LEGEND = (
     "*        it is here",
     "LONGEST  at its own rate; like LARGEST, the most that its makers recommend or show",
     f"CARD     the smallest of {', '.join(map(str, CARDS_GIB))} GB that its own clip fits, with {HOST_GIB:g} GB of RAM",
-    "         >: by its weights alone, as the work beside them was not measured",
+    "         >: more, as some of it was not counted",
     "WEIGHTS  at 16 bits: to fetch, and to hold; >: some of them were not counted",
     "More of one: vidgen models show NAME. Which to take: vidgen models recommend",
 )
@@ -130,7 +130,8 @@ def card_of(entry: ModelCard) -> str:
     if not any(component.parameters for component in entry.components):
         return "any"
     size = smallest(entry)
-    return f"{'' if entry.cost.token_kib else '>'}{size} GB" if size else "none"
+    known = entry.cost.token_kib and not hub.unweighed(entry)
+    return f"{'' if known else '>'}{size} GB" if size else "none"
 
 
 def _row(entry: ModelCard) -> list[str]:

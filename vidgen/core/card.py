@@ -54,7 +54,7 @@ class Component:
     `parameters` is 0 where the count is not publicly known; the size on disk is then used. `blocks`: the share of them
     in the linear layers of repeated blocks, which quantization shrinks; 0 for what is never quantized. `stacked`: the
     share of them in repeated blocks as a whole, which can be streamed, and `block`, the parameters of the largest of
-    those; `layers` is how many there are. `half`: the
+    those; `layers` is how many there are. `decoder`: the share that decoding has a use for, 0 is all. `half`: the
     format that its makers compute it in where 16 bits are to do, bf16 or fp16; `wide`: it is held and computed in 32
     bits whatever the rest is. `tokens`: how many of a prompt's a tokenizer lets through (0: the card's for `tokenizer`,
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
@@ -68,6 +68,7 @@ class Component:
     parameters: int = 0
     blocks: float = 0.0
     stacked: float = 0.0
+    decoder: float = 0.0
     block: int = 0
     layers: int = 0
     half: str = "bf16"

@@ -16,6 +16,9 @@ device, 4.6 GiB for 121 frames of 1920x1088 at 16 bits."""
 PIECE, PIECES = 64, 1.25
 """Frames of a piece that leaves the device when its tiles are joined, and pieces that it holds beside the tile."""
 
+KERNELS_GIB = 0.15
+"""What a processor's libraries take while they compute, measured with LTX-Video 2B: docs/measurements/processor.md."""
+
 STREAMED = frozenset({Placement.STREAM, Placement.DISK})
 
 
@@ -87,7 +90,7 @@ def _phase(
     held, work = _held(phase, way, card, weights, rung), _work(phase, request, card, canvas, rung)
     film = _film(card, canvas) if phase is Phase.DECODE and rung.tiling and card.cost.tile_gib else 0.0
     if one or at_home:
-        work = max(work, FILMS * film)
+        work = max(work, FILMS * film) + KERNELS_GIB
     return PhasePlan(
         phase=phase,
         components=way.phases[phase],
@@ -103,10 +106,11 @@ def _held(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Rung)
     if rung.placement is Placement.RESIDENT:
         held = {name for names in way.phases.values() for name in names}
     resident = rung.resident if phase is Phase.DENOISE else 0
+    only = phase is Phase.DECODE and rung.placement is not Placement.RESIDENT
     return sum(
         streamed_gib(card.component(name), weights, held_in(name, rung), resident)
         if rung.placement in STREAMED and card.component(name).streams and phase not in rung.host
-        else component_gib(name, card, weights, held_in(name, rung))
+        else component_gib(name, card, weights, held_in(name, rung)) * ((only and card.component(name).decoder) or 1.0)
         for name in held
     )
 

@@ -12,7 +12,7 @@ from vidgen.planning.cost import timed
 from vidgen.planning.ladder import describe, ladder, rungs
 from vidgen.planning.memory import STREAMED, block_gib, phases
 
-RESERVE_GIB = {Device.CUDA: 0.6, Device.CPU: 1.0, Device.MPS: 2.0}
+RESERVE_GIB = {Device.CUDA: 0.6, Device.CPU: 0.85, Device.MPS: 1.85}
 """Left free: the device's own context and workspaces, the interpreter and its libraries."""
 
 FRAGMENTED = 0.05
