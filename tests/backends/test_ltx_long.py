@@ -1,6 +1,8 @@
 """LTX-Video's long clips, split into verbs, are those of one call of the Diffusers pipeline, window by window."""
 
+import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL.Image import Image
 
 from tests import twins
 from tests.backends import films
+from tests.conftest import ANSWER
 from vidgen.backends import attention, ltx, ltx_long, pixels
 from vidgen.backends.port import State, Tensors
 from vidgen.backends.quiet import found, quickly
@@ -19,6 +22,7 @@ from vidgen.core.card import Phase, Refine
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
 from vidgen.core.request import Keyframe, Lora, Mode
+from vidgen.media.inspect import digest, inspect
 from vidgen.planning.check import draw
 
 NAME = "ltx-video-13b-0.9.8-distilled-long"
@@ -242,3 +246,51 @@ def test_a_second_stage_is_refused(timed: Path) -> None:
     wanted = job(timed)
     with pytest.raises(WeightsRefused, match="two stages"):
         ltx.open(replace(wanted, card=replace(wanted.card, refine=Refine(upscaler="vae", timesteps=(900.0,)))))
+
+
+@pytest.fixture
+def here(timed: Path) -> None:
+    """The twin, as a folder whose index names the pipeline of long clips."""
+    Path("tiny").mkdir()
+    for part in timed.iterdir():
+        if part.is_dir():
+            (Path("tiny") / part.name).symlink_to(part)
+    (Path("tiny") / "model_index.json").write_text(json.dumps({"_class_name": PIPELINE}))
+
+
+LINE = ("--model", "./tiny", "--size", "60x30", "--seed", "1")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_command_makes_long_clips_of_words_and_of_a_picture(vidgen: ANSWER, picture: Path) -> None:
+    told = "a red circle | a red circle on a sea"
+    for name, words in (("words.mp4", ("t2v", told)), ("seen.mp4", ("i2v", str(picture), told))):
+        answer = vidgen(*words, *LINE, "--seconds", "4", "-o", name)
+        assert answer.code == 0, answer.err
+        facts = inspect(Path(name))
+        assert (facts.width, facts.height, facts.frames, facts.fps) == (60, 30, 100, Fraction(25))
+    assert digest(Path("words.mp4")) != digest(Path("seen.mp4"))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("a red circle | ", "--seconds", "4"), "a prompt between two bars is empty"),
+        (("a | b | c", "--seconds", "4"), "3 prompts for a clip that tiny draws in 2 windows"),
+        (("a | b", "--enhance", "--enhancer", "./chat"), "several prompts would be enhanced into one"),
+        (("a", "--steps", "4", "--force"), "walks its own 8 timesteps"),
+    ],
+)
+def test_the_command_refuses_prompts_that_would_not_be_read(vidgen: ANSWER, words: tuple[str, ...], said: str) -> None:
+    answer = vidgen("t2v", *words, *LINE)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+@pytest.mark.usefixtures("here")
+def test_each_prompt_is_counted_alone(vidgen: ANSWER) -> None:
+    long = "a b " * 24
+    answer = vidgen("plan", "t2v", f"{long}|{long}|{long}", *LINE, "--seconds", "9")
+    assert (answer.code, "cut off" in answer.out + answer.err) == (0, False)
+    assert "cut off" in vidgen("plan", "t2v", long * 3, *LINE).out
