@@ -136,6 +136,12 @@ def test_prompts_share_the_windows_evenly(timed: Path) -> None:
     assert not any(torch.equal(one[:, :, at], other[:, :, at]) for at in (3, 4, 5))
 
 
+def test_an_enhanced_prompt_is_one_even_with_a_bar_in_it(timed: Path) -> None:
+    typed, enhanced = job(timed, prompt="a | b"), replace(job(timed), enhanced="a | b").read
+    backend = ltx.open(typed)
+    assert [len(made["prompt_embeds"]) for made in backend.encode([typed, enhanced])] == [2, 1]
+
+
 @pytest.mark.parametrize("frames", [217, 249])
 def test_the_cards_own_windows_are_those_of_the_pipeline(timed: Path, frames: int) -> None:
     """Their last windows are of other lengths."""

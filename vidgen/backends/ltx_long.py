@@ -125,7 +125,8 @@ def _segments(windows: int, told: int) -> list[dict[str, Any]]:
 
 def _told(job: Job) -> list[Job]:
     """The job once for each of its prompts. Refuses (exit 2) one that no window would read."""
-    told, windows = parted(job.request.prompt), _windows(job)
+    # an enhanced prompt is one, whatever its writer puts in
+    told, windows = (job.request.prompt,) if job.enhanced else parted(job.request.prompt), _windows(job)
     if len(told) > windows:
         raise UsageRefused(
             f"{len(told)} prompts for a clip that {job.card.name} draws in {windows} windows: some would not be read",
