@@ -7,6 +7,7 @@ from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Weights
 from vidgen.core.request import Request
+from vidgen.core.words import parted
 
 MOST_NAMED = 5
 """Unknown words of a prompt that are named; the others are counted."""
@@ -21,10 +22,11 @@ def cut(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
     """
     if weights.folder is None:
         return
-    texts = {"prompt": "" if request.enhance else request.prompt, "negative prompt": request.negative}
+    told = parted(request.prompt) if card.several else (request.prompt,)
+    texts = [("prompt", "" if request.enhance else one) for one in told] + [("negative prompt", request.negative)]
     for reader in card.components:
         limit = reader.tokens or (card.tokens if reader.name == "tokenizer" else 0)
-        for name, text in texts.items() if limit else ():
+        for name, text in texts if limit else ():
             count = tokens.count(text, weights.of(reader.name), limit=limit, marks=reader.marks)
             if count is None or not count.cut:
                 continue

@@ -24,6 +24,7 @@ MODULES = {
     "LTXPipeline": "pipeline_ltx",
     "LTXImageToVideoPipeline": "pipeline_ltx_image2video",
     "LTXConditionPipeline": "pipeline_ltx_condition",
+    "LTXI2VLongMultiPromptPipeline": "pipeline_ltx_i2v_long_multi_prompt",
 }
 
 

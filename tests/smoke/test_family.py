@@ -97,6 +97,8 @@ def test_ltx_passes_in_every_mode_of_every_pipeline(vidgen: ANSWER) -> None:
     asked = [(clip["model"], clip["mode"]) for clip in told["clips"]]
     two_stages = "tiny-ltx-video-13b-0.9.8-distilled-x2"
     assert sorted(set(asked)) == [
+        ("tiny-ltx-video-13b-0.9.8-distilled-long", "i2v"),
+        ("tiny-ltx-video-13b-0.9.8-distilled-long", "t2v"),
         *((two_stages, mode) for mode in ("i2v", "keyframe", "t2v")),
         ("tiny-ltx-video-2b-0.9.0", "i2v"),
         ("tiny-ltx-video-2b-0.9.0", "t2v"),

@@ -1,7 +1,7 @@
 """What each transformer is called with at a canvas, in the shapes of its pipeline; on the meta device."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -72,10 +72,18 @@ def scene(card: ModelCard, canvas: Canvas, *, pictured: bool = False, padded: bo
         width=canvas.width // space,
         text=words or card.tokens,
         pictured=pictured,
-        spread=pictured,
+        spread=pictured or "overlap" in card.settings,
         padded=padded,
         seconds=canvas.frames / float(str(card.defaults["fps"])),
     )
+
+
+def at_once(card: ModelCard, canvas: Canvas) -> Canvas:
+    """What of `canvas` the transformer of `card` sees, where windows slide along it: one, the overlap and a picture."""
+    if "overlap" not in card.settings:
+        return canvas
+    seen = sum(int(str(card.settings[name])) for name in ("window", "overlap")) + 1
+    return replace(canvas, frames=min(canvas.frames, seen))
 
 
 Words: TypeAlias = dict[str, Any]

@@ -32,8 +32,8 @@ IN_TILE: Mapping[str, int] = {**dict.fromkeys(AT_ONCE, 17), "ltx": 65, "ltx2": 6
 KEPT = 4 / 3
 """Films that a decoder keeps which takes a few frames at once: its pieces overlap by a quarter."""
 
-AGAIN: Mapping[str, int] = {"framepack": 2}
-"""How often each frame is decoded: FramePack's sections are each decoded with the one before."""
+AGAIN: Mapping[str, float] = {"framepack": 2, "ltx-video-13b-0.9.8-distilled-long": 57 / 40}
+"""How often each frame is decoded: FramePack's sections are each decoded with the one before, pieces of LTX overlap."""
 
 STACKED = ("connectors", "image_encoder", "text_encoder", "transformer")
 """What the names of components begin with that are mostly repeated blocks, and can be streamed."""
@@ -48,6 +48,7 @@ def costs(card: ModelCard, today: str) -> dict[str, Value]:
     plain, pictured = (
         one_pass(card, canvas, pictured=seen) for seen in (Mode.T2V not in card.ways, len(card.ways) > 1)
     )
+    again = AGAIN.get(card.name, AGAIN.get(card.family, 1))
     at_once, area = AT_ONCE.get(card.family, 0), canvas.width * canvas.height
     counted = min(canvas.frames, ENOUGH.get(card.family, canvas.frames))
     whole = decoding(card, replace(canvas, frames=counted))
@@ -66,7 +67,7 @@ def costs(card: ModelCard, today: str) -> dict[str, Value]:
         "token_gflop": round(plain.computed / tokens / 1e9, 3),
         "pair_flop": round(plain.attended / (tokens + plain.text) ** 2),
         "text": plain.text,
-        "pixel_mflop": round(AGAIN.get(card.family, 1) * (whole.computed + whole.attended) / (area * counted) / 1e6, 2),
+        "pixel_mflop": round(again * (whole.computed + whole.attended) / (area * counted) / 1e6, 2),
         "encoded_tflop": round(_encoded(card) / 1e12, 2),
         "measured": f"{today} with diffusers {version('diffusers')} and torch {version('torch').partition('+')[0]}",
     }

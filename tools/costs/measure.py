@@ -31,6 +31,7 @@ def one_pass(card: ModelCard, canvas: Canvas, *, pictured: bool = False, stock: 
     `prompt` is its tokens; 0: as many as it may have.
     """
     model = models.full(card.name, "transformer")
+    canvas = calls.at_once(card, canvas)
     words = calls.call(model, calls.scene(card, canvas, pictured=pictured, padded=stock, words=prompt))
     masked = stock or type(model).__name__ not in attention.WAYS
     with torch.no_grad(), nullcontext() if masked else attention.unmasked(model), Live(workspaces=True) as live:

@@ -131,21 +131,8 @@ class Framepack:
         return pipe
 
     def _frames(self, job: Job, latents: torch.Tensor) -> "Iterator[np.ndarray[Any, Any]]":
-        """The frames in their order. Where two sections meet, their frames go over into each other."""
-        left, overlap = job.request.frames, (_window(job) - 1) * RATIO + 1
-        before: torch.Tensor | None = None
-        for piece, last in _pieces(job, latents):
-            video = self._decoded(job, piece)
-            if before is not None:
-                weights = torch.linspace(1, 0, overlap, dtype=video.dtype, device=video.device).view(1, 1, -1, 1, 1)
-                blended = weights * before + (1 - weights) * video[:, :, :overlap]
-                video = torch.cat([blended, video[:, :, overlap:]], dim=2)
-            before = video[:, :, -overlap:]
-            for frame in pixels.every(job, video if last else video[:, :, :-overlap]):
-                if not left:
-                    return
-                left -= 1
-                yield frame
+        overlap = (_window(job) - 1) * RATIO + 1
+        return pixels.joined(job, ((self._decoded(job, piece), last) for piece, last in _pieces(job, latents)), overlap)
 
     def _decoded(self, job: Job, piece: torch.Tensor) -> torch.Tensor:
         """One piece as the pipeline decodes it."""

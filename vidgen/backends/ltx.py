@@ -1,7 +1,8 @@
-"""The LTX-Video family: text, pictures and keyframes to video. Knows LTX's three pipelines, and the card says which."""
+"""The LTX-Video family: text, pictures and keyframes to video. Knows LTX's pipelines, and the card says which."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from math import lcm
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, Kind] = {
     "AutoencoderKLLTXVideo": Kind(module="diffusers.models.autoencoders.autoencoder_kl_ltx", read=pipes.model),
+    "LTXEulerAncestralRFScheduler": Kind(
+        module="diffusers.schedulers.scheduling_ltx_euler_ancestral_rf", read=pipes.light, card="scheduler_config.json"
+    ),
     "LTXLatentUpsamplerModel": Kind(module="diffusers.pipelines.ltx.modeling_latent_upsampler", read=pipes.model),
     "LTXVideoTransformer3DModel": Kind(module="diffusers.models.transformers.transformer_ltx", read=pipes.model),
 }
@@ -61,12 +65,13 @@ class Route:
     """One pipeline: where it is, and what it takes beside the rest.
 
     `conditions`: it takes pictures at any frame and strength, a card's own timesteps and what it is to refine, and its
-    latents are a video; the others' latents come as tokens.
+    latents are a video; the others' come as tokens. `works`: the module at work with it, where that is not this one.
     """
 
     module: str
     extras: "Callable[[Job, Stage, Sequence[Image]], dict[str, Any]]"
     conditions: bool = False
+    works: str = ""
 
 
 ROUTES: Mapping[str, Route] = {
@@ -75,13 +80,20 @@ ROUTES: Mapping[str, Route] = {
     "LTXConditionPipeline": Route(
         module="diffusers.pipelines.ltx.pipeline_ltx_condition", extras=_conditions, conditions=True
     ),
+    "LTXI2VLongMultiPromptPipeline": Route(
+        module="diffusers.pipelines.ltx.pipeline_ltx_i2v_long_multi_prompt",
+        extras=_words,
+        conditions=True,
+        works="vidgen.backends.ltx_long",
+    ),
 }
 
 
 def open(job: Job) -> "Ltx":  # noqa: A001 - the port's word
     """The family at work on the model of `job`. Refuses a card that no pipeline can serve (exit 4)."""
-    _route(job)
-    return Ltx(Parts(job, KINDS))
+    works = _route(job).works
+    backend: Ltx = import_module(works).begun(job) if works else Ltx(Parts(job, KINDS))
+    return backend
 
 
 class Ltx:
@@ -167,7 +179,7 @@ class Ltx:
         _on_grid(job, vae.spatial_compression_ratio, vae.temporal_compression_ratio)
         if _route(job).conditions and pipe.scheduler.config.use_dynamic_shifting:
             raise WeightsRefused(
-                f"the scheduler of {job.card.name} shifts by length, which LTXConditionPipeline cannot",
+                f"the scheduler of {job.card.name} shifts by length, which its pipeline cannot",
                 "serve this mode with another pipeline: check the model's card",
             )
         if pipe.vae is None:  # without pictures, all that is asked of it is what it computes in
@@ -184,7 +196,12 @@ class Ltx:
         return stages.doubled(job, self._parts, kind, pipe.vae, latents=drawn)
 
     def _pixels(self, job: Job, vae: Any, artefact: Tensors) -> torch.Tensor:
-        """The decoded video (1, 3, frames, height, width), as the pipelines' own last lines have it."""
+        """The decoded video (1, 3, frames, height, width)."""
+        video: torch.Tensor = vae.decode(*self._ready(job, vae, artefact), return_dict=False)[0]
+        return video
+
+    def _ready(self, job: Job, vae: Any, artefact: Tensors) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Latents as the decoder takes them, and its timestep, as the pipelines' own last lines have them."""
         device, schedule = self._parts.device.value, job.card.schedule
         latents = artefact["latents"].to(device)
         mean, deviation = (
@@ -197,8 +214,7 @@ class Ltx:
             scale = schedule.decode_timestep if schedule.decode_noise_scale is None else schedule.decode_noise_scale
             share = torch.tensor([scale], device=device, dtype=latents.dtype)[:, None, None, None, None]
             latents = (1 - share) * latents + share * pixels.noise(artefact["generator"], latents)
-        video: torch.Tensor = vae.decode(latents, moment, return_dict=False)[0]
-        return video
+        return latents, moment
 
 
 def _route(job: Job) -> Route:

@@ -111,6 +111,7 @@ MEMORIES: Mapping[str, Remembering] = {
     "CogVideoXDDIMScheduler": _nothing,
     "CogVideoXDPMScheduler": _handed,
     "FlowMatchEulerDiscreteScheduler": _nothing,
+    "LTXEulerAncestralRFScheduler": _nothing,
     "UniPCMultistepScheduler": _unipc,
 }
 """Every scheduler that a family loads has its line here: one that was forgotten would go on wrongly, in silence."""

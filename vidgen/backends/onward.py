@@ -37,7 +37,7 @@ class Walk:
     `beside`: what it draws beside the latents, and the transformer's name for it; the callback is given that too.
     `dreamt`: what the sleeping transformer gives for what it takes, where that is of another shape. `before`: steps of
     earlier walks; `total`: those of all, 0 for this one's. `pieces`: how many times the pipeline walks its schedule, a
-    piece of the clip each time; the steps count on.
+    piece of the clip each time; the steps count on. `steps`: those of a piece, where the pipeline counts them wrongly.
     """
 
     beside: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class Walk:
     before: int = 0
     total: int = 0
     pieces: int = 1
+    steps: int = 0
 
 
 ONCE = Walk()
@@ -90,12 +91,14 @@ class _Steps:
     finished: list[torch.Tensor] = field(default_factory=list)
 
     def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        total, at_end = self.walk.total or pipe.num_timesteps * self.walk.pieces, index + 1 == pipe.num_timesteps
+        steps = self.walk.steps or pipe.num_timesteps
+        total, at_end = self.walk.total or steps * self.walk.pieces, index + 1 == steps
         drawn = {name: tensors[name] for name in ("latents", *self.walk.beside)}
         self.done += 1
         kept = int(self.since["step"]) if self.since else 0
         if self.done <= kept:
-            _fits(self.since, kept, drawn, total)
+            if self.done == kept or kept > total:
+                _fits(self.since, kept, drawn, total)
             drawn["latents"] = self._again(drawn, kept, at_end=at_end)
         else:
             self._tell(self.done, total, drawn)
@@ -116,7 +119,8 @@ class _Steps:
                 drawn[name].copy_(self.since[name])
             own = self.since["latents"]
         elif at_end and self.walk.pieces > 1:
-            own = self.since["finished"][len(self.finished)]
+            before, size = sum(piece.numel() for piece in self.finished), drawn["latents"].numel()
+            own = self.since["finished"].flatten()[before : before + size].view_as(drawn["latents"])
         else:
             return drawn["latents"]
         # laid out in memory as the pipeline's own: other strides would be rounded otherwise
@@ -190,7 +194,8 @@ def _state(
     finished: Sequence[torch.Tensor],
 ) -> Tensors:
     steps = {"step": torch.tensor(done), "steps": torch.tensor(total)}
-    pieces = {"finished": torch.stack(list(finished))} if finished else {}
+    # in one row: pieces may differ in length
+    pieces = {"finished": torch.cat([piece.flatten() for piece in finished])} if finished else {}
     return pipes.on_disk({**drawn, "generator": generator.get_state(), **steps, **pieces, **memory.taken()})
 
 

@@ -1,6 +1,6 @@
 """From a decoder to frames: noise, tiles, checks, the cut, and uint8. Knows no family."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -129,6 +129,23 @@ def check(job: Job, video: torch.Tensor, *, least: int = 0) -> None:
 def frames(job: Job, video: torch.Tensor) -> "Iterator[np.ndarray[Any, Any]]":
     """The request's frames: the first ones of a video, as `every` gives them."""
     return islice(every(job, video), job.request.frames)
+
+
+def joined(job: Job, pieces: Iterable[tuple[torch.Tensor, bool]], overlap: int) -> "Iterator[np.ndarray[Any, Any]]":
+    """The request's frames, of videos that each begin with the last `overlap` frames of the one before; the last is
+    marked so. Where two meet, they go over into each other. Each is asked for when its first frame is."""
+    return islice(_crossing(job, pieces, overlap), job.request.frames)
+
+
+def _crossing(job: Job, pieces: Iterable[tuple[torch.Tensor, bool]], overlap: int) -> "Iterator[np.ndarray[Any, Any]]":
+    before: torch.Tensor | None = None
+    for video, last in pieces:
+        if before is not None:
+            weights = torch.linspace(1, 0, overlap, dtype=video.dtype, device=video.device).view(1, 1, -1, 1, 1)
+            blended = weights * before + (1 - weights) * video[:, :, :overlap]
+            video = torch.cat([blended, video[:, :, overlap:]], dim=2)
+        before = video[:, :, -overlap:].clone()
+        yield from every(job, video if last else video[:, :, :-overlap])
 
 
 def every(job: Job, video: torch.Tensor) -> "Iterator[np.ndarray[Any, Any]]":

@@ -142,6 +142,7 @@ def _of_prompts(table: Table) -> dict[str, Any]:
     return {
         "enhances": table.take("enhances", bool, False),
         "wording": table.take("wording", str, ""),
+        "several": table.take("several", bool, False),
         "times": table.take("times", str, ""),
     }
 

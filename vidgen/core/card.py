@@ -200,10 +200,10 @@ class ModelCard:
     `longest` (frames) and `largest` (width, height) are the most that its makers recommend or show; 0 where unsaid.
     `good_at` are words for what it is praised for. `sources` say where its values are from, by the keys of `SOURCED`.
     `enhances`: its own parts can rewrite a prompt; `wording` is how its makers want prompts written, a name of the
-    table in `backends/wording.py`, empty for ours. `times` is the component that tells from a prompt how long its clip
-    is to be. `serves` are the pipelines that a model_index.json may name, and `index` is what else it must then say.
-    `refine` is the second stage of a model that draws in two; its grid is then that of the second, and its schedule
-    that of the first.
+    table in `backends/wording.py`, empty for ours. `several`: its prompt may be several, parted by bars. `times` is the
+    component that tells from a prompt how long its clip is to be. `serves` are the pipelines that a model_index.json
+    may name, and `index` is what else it must then say. `refine` is the second stage of a model that draws in two; its
+    grid is then that of the second, and its schedule that of the first.
     """
 
     name: str
@@ -233,6 +233,7 @@ class ModelCard:
     good_at: tuple[str, ...] = ()
     enhances: bool = False
     wording: str = ""
+    several: bool = False
     times: str = ""
     serves: tuple[str, ...] = ()
     index: Mapping[str, object] = field(default_factory=dict)

@@ -200,6 +200,11 @@ def moment(text: str) -> Moment:
     raise UsageRefused(f"{text!r} is neither a frame nor a time", "write 0, 24, -1 (the last frame) or 1.5s")
 
 
+def parted(prompt: str) -> tuple[str, ...]:
+    """The prompts that bars part in one, for a model that takes several."""
+    return tuple(part.strip() for part in prompt.split("|"))
+
+
 def lora(text: str) -> Lora:
     """A LoRA, `PATH[:WEIGHT]`."""
     path, weight = _weighted(text, "weight", least=-10.0, most=10.0)

@@ -6,6 +6,7 @@ from vidgen.core.card import Guidance, ModelCard
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Mode, Request
+from vidgen.core.words import parted
 
 FEW = 3
 """So much fewer steps than a card's own are a distilled model's, where they are unguided too."""
@@ -56,6 +57,8 @@ def _prompt(request: Request, card: ModelCard) -> None:
             raise UsageRefused(f"the {name} is not valid UTF-8", "save it as UTF-8 and use --prompt-file")
         if "\0" in text:
             raise UsageRefused(f"the {name} holds a NUL character", "remove it")
+    if card.several and not all(parted(request.prompt)):
+        raise UsageRefused("a prompt between two bars is empty", "say something there, or remove a bar")
     _guided(request, card)
     if request.negative and not card.negative:
         raise UsageRefused(f"{card.name} takes no negative prompt", "say in the prompt what you want instead")
@@ -162,6 +165,8 @@ def _enhance(request: Request, card: ModelCard) -> None:
         return
     if card.knows:
         raise UsageRefused(f"{card.name} draws only {card.knows}, which no enhancer keeps to", CHOOSE)
+    if card.several and len(parted(request.prompt)) > 1:
+        raise UsageRefused("several prompts would be enhanced into one", "drop --enhance, or give one prompt")
     if request.enhancer is None and not card.enhances:
         raise UsageRefused(
             f"{card.name} has no enhancer of its own", "name the folder of a chat model: --enhancer ./that-folder"
