@@ -31,10 +31,10 @@ def build(card: ModelCard, folder: Path) -> None:
         shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     for part in card.components:
         if part.parameters:
-            write(folder / part.name, models.full(card.name, part.name))
+            write(folder / part.name, models.full(card.name, part.name), torch.float32 if part.wide else torch.bfloat16)
 
 
-def write(folder: Path, part: Any) -> None:
+def write(folder: Path, part: Any, dtype: torch.dtype) -> None:
     """The weights of `part`, which stands on the meta device, in `folder` beside its configuration."""
     ours = hasattr(part, "save_config")
     (part.save_config if ours else part.config.save_pretrained)(folder)
@@ -44,7 +44,7 @@ def write(folder: Path, part: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     for number, tensors in enumerate(files, 1):
         name = f"{stem}-{number:05}-of-{len(files):05}.safetensors"
-        drawn = {key: _drawn(key, like, generator) for key, like in tensors.items()}
+        drawn = {key: _drawn(key, like, generator).to(dtype) for key, like in tensors.items()}
         save_file(drawn, folder / name, metadata={"format": "pt"})
         held |= dict.fromkeys(tensors, name)
     said = {"metadata": {}, "weight_map": held}
@@ -74,9 +74,9 @@ def _drawn(name: str, like: torch.Tensor, generator: torch.Generator) -> torch.T
     """Numbers that keep what passes through them at about its size: ones to scale it, zeros to move it."""
     if like.ndim > 1:
         scale = (like.numel() / like.shape[0]) ** -0.5
-        return (torch.randn(like.shape, generator=generator, dtype=torch.bfloat16) * scale).to(like.dtype)
-    made = torch.zeros if name.endswith(("bias", "mean")) else torch.ones
-    return made(like.shape, dtype=like.dtype)
+        drawn: torch.Tensor = torch.randn(like.shape, generator=generator, dtype=torch.bfloat16) * scale
+        return drawn
+    return (torch.zeros if name.endswith(("bias", "mean")) else torch.ones)(like.shape)
 
 
 if __name__ == "__main__":

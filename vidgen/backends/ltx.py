@@ -166,8 +166,7 @@ class Ltx:
     def _pipe(self, job: Job, phase: Phase) -> Any:
         """The pipeline with the components of `phase` alone."""
         way = job.card.ways[job.request.mode]
-        kind = quiet.found(_route(job).module, way.pipeline)
-        held = self._parts.hold(way.phases[phase])
+        kind, held = quiet.found(_route(job).module, way.pipeline), self._parts.hold(way.phases[phase])
         with quiet.quickly():
             pipe = kind(**{name: held.get(name) for name in COMPONENTS})
         pipe.set_progress_bar_config(disable=True)
@@ -182,8 +181,7 @@ class Ltx:
                 f"the scheduler of {job.card.name} shifts by length, which its pipeline cannot",
                 "serve this mode with another pipeline: check the model's card",
             )
-        if pipe.vae is None:  # without pictures, all that is asked of it is what it computes in
-            pipe.vae = SimpleNamespace(dtype=self._parts.dtype)
+        pipe.vae = pipe.vae or SimpleNamespace(dtype=self._parts.dtype)  # all that words alone ask of it
         pipe.vae_spatial_compression_ratio = vae.spatial_compression_ratio
         pipe.vae_temporal_compression_ratio = vae.temporal_compression_ratio
         return pipe
@@ -281,9 +279,8 @@ def _arguments(job: Job, stage: Stage, generator: torch.Generator, after: onward
 def _texts(job: Job, stage: Stage, conditioning: Tensors, device: str) -> dict[str, torch.Tensor | None]:
     names = ["prompt_embeds", "prompt_attention_mask"]
     negatives = [f"negative_{name}" for name in names]
-    if stage.scale > 1:
-        names += negatives
-    return {**dict.fromkeys(negatives), **{name: conditioning[name].to(device) for name in names}}
+    read = names + negatives if stage.scale > 1 else names
+    return {**dict.fromkeys(negatives), **{name: conditioning[name].to(device) for name in read}}
 
 
 def _unpacked(pipe: Any, job: Job, latents: torch.Tensor) -> torch.Tensor:
