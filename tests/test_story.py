@@ -47,14 +47,14 @@ def test_another_machine_can_be_planned_for() -> None:
     assert [phase.phase for phase in job.plan.phases] == list(Phase)
     assert (job.plan.rung.placement, len(job.plan.passed_over)) == ("phase", 1)
     with pytest.raises(DoesNotFit, match=r"needs .* GiB"):
-        vidgen.prepare("t2v", prompt="x", model="ltx-video-2b", machine=replace(CARD, vram_gib=3))
+        vidgen.prepare("t2v", prompt="x", model="ltx-video-2b", machine=replace(CARD, vram_gib=2))
 
 
 def test_auto_takes_the_best_model_that_is_here_and_fits(monkeypatch: pytest.MonkeyPatch, twin: Path) -> None:
     here = {"Lightricks/LTX-Video": twin, "Lightricks/LTX-Video-0.9.7-dev": twin}
     monkeypatch.setattr("vidgen.hub.cached", lambda repository, revision: here.get(repository))
     [large] = vidgen.prepare("t2v", prompt="x", machine=replace(CARD, vram_gib=80))
-    [small] = vidgen.prepare("t2v", prompt="x", machine=replace(CARD, vram_gib=4))
+    [small] = vidgen.prepare("t2v", prompt="x", machine=replace(CARD, vram_gib=2))
     assert (large.card.name, small.card.name) == ("ltx-video-13b-0.9.7-dev", "ltx-video-2b-0.9.0")
 
 
