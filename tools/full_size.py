@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tools.costs import models
 from vidgen.backends import twin
 from vidgen.catalog import cards, twins
-from vidgen.core.card import ModelCard
+from vidgen.core.card import NAMED, ModelCard
 
 FILE = 2 * 2**30
 """Bytes of a file of weights, about."""
@@ -27,7 +27,7 @@ def build(card: ModelCard, folder: Path) -> None:
     """The model of `card` in `folder`; what has no weights is its twin's."""
     described, way = twins.twin(card.family), next(iter(card.ways.values()))
     with tempfile.TemporaryDirectory() as small:
-        tiny = twin.build(described, Path(small), pipeline=way.pipeline, says=described.index(card))
+        tiny = twin.build(described, Path(small), pipeline=way.pipeline, says={**card.index, NAMED: card.name})
         shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     for part in card.components:
         if part.parameters:

@@ -1,7 +1,7 @@
 """Runs full-size models with random weights under caps of memory, vidgen beside stock Diffusers: make measure-gpu.
 
-Each model is built once, in bf16, where TMPDIR is (up to 63 GiB there, and as much RAM as its largest part takes); each
-run is a process of its own. Writes docs/measurements/gpu.md. Refuses without a card. Pixels are noise.
+Each model is written once, in bf16, where TMPDIR is (up to 63 GiB there); each run is a process of its own. Writes
+docs/measurements/gpu.md. Refuses without a card. Pixels are noise.
 """
 
 import argparse
@@ -10,15 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools import full_size
 from vidgen import probe
-from vidgen.catalog import cards, twins
-from vidgen.core.card import NAMED, ModelCard, Twin, TwinPart
+from vidgen.catalog import cards
+from vidgen.core.card import ModelCard
 from vidgen.core.machine import Device, Machine
 from vidgen.core.request import Mode
 
@@ -28,86 +29,7 @@ STEPS = 4
 PROMPT = "a red circle moving right"
 NO_GPU = "there is no GPU here that torch could use: run this on a machine with one; see it with vidgen doctor"
 
-T5 = {"d_model": 4096, "num_layers": 24, "num_heads": 64, "d_kv": 64, "d_ff": 10240, "vocab_size": 32128}
-GATED = {"feed_forward_proj": "gated-gelu"}
-LTX_VAE = {
-    "block_out_channels": (128, 256, 512, 1024, 2048),
-    "down_block_types": ("LTXVideo095DownBlock3D",) * 4,
-    "layers_per_block": (4, 6, 6, 2, 2),
-    "spatio_temporal_scaling": (True,) * 4,
-    "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
-    "decoder_block_out_channels": (256, 512, 1024),
-    "decoder_layers_per_block": (5, 5, 5, 5),
-    "decoder_spatio_temporal_scaling": (True,) * 3,
-    "decoder_inject_noise": (False,) * 4,
-    "upsample_residual": (True,) * 3,
-    "upsample_factor": (2, 2, 2),
-    "timestep_conditioning": True,
-    "spatial_compression_ratio": 32,
-    "temporal_compression_ratio": 8,
-}
-LLAMA = {
-    "vocab_size": 128320,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-}
-CLIP = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-QWEN = {
-    "vocab_size": 152064,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-}
-BYT5 = {"vocab_size": 1510, "d_model": 1472, "d_kv": 64, "d_ff": 3584, "num_layers": 12, "num_heads": 6}
-GEMMA = {
-    "text_config": {
-        "hidden_size": 3840,
-        "intermediate_size": 15360,
-        "num_hidden_layers": 48,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 256,
-        "vocab_size": 262208,
-    },
-    "vision_config": {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": 896,
-        "patch_size": 14,
-        "vision_use_head": False,
-    },
-}
-
-FULL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "hunyuan-video": {"transformer": {}, "vae": {}, "text_encoder": LLAMA, "text_encoder_2": CLIP},
-    "hunyuan-video-1.5-480p-t2v": {
-        "transformer": {},
-        "vae": {},
-        "text_encoder": QWEN,
-        "text_encoder_2": {**BYT5, **GATED},
-    },
-    "ltx-2-19b-distilled": {
-        "transformer": {"rope_type": "split"},
-        "vae": {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
-        "text_encoder": GEMMA,
-        "connectors": {},
-        "audio_vae": {},
-        "vocoder": {},
-    },
-    "ltx-video-13b-0.9.8-distilled": {
-        "transformer": {"num_layers": 48, "attention_head_dim": 128, "cross_attention_dim": 4096},
-        "vae": LTX_VAE,
-        "text_encoder": {**T5, **GATED},
-    },
-}
-"""What each component is configured with at full size, beside the defaults of its class; the others are its twin's."""
+MODELS = ("hunyuan-video", "hunyuan-video-1.5-480p-t2v", "ltx-2-19b-distilled", "ltx-video-13b-0.9.8-distilled")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,32 +44,6 @@ class Run:
     peak_gib: float = 0.0
     seconds: float = 0.0
     failed: str = ""
-
-
-def full(card: ModelCard) -> Twin:
-    """The twin of a card's family with its parts at full size."""
-    small = twins.twin(card.family)
-    parts = small.of(card.ways[Mode.T2V].pipeline, card.name)
-    wanted = FULL[card.name]
-    large = {
-        name: TwinPart(kind=part.kind, arguments=wanted[name]) if name in wanted else part
-        for name, part in parts.items()
-    }
-    return Twin(family=card.family, parts=large)
-
-
-def build(card: ModelCard, folder: Path) -> None:
-    """The model in `folder`, in 16 bits."""
-    import torch
-
-    from vidgen.backends import twin
-
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        twin.build(full(card), folder, pipeline=card.ways[Mode.T2V].pipeline, says={**card.index, NAMED: card.name})
-    finally:
-        torch.set_default_dtype(usual)
 
 
 def capped(machine: Machine, cap_gib: float) -> Machine:
@@ -261,7 +157,7 @@ def main(words: Sequence[str]) -> int:
     """Measure everything, or one run for a process that asks for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", nargs=4, metavar=("BY", "MODEL", "FOLDER", "GIB"))
-    parser.add_argument("--model", action="append", choices=sorted(FULL), help="only this one; may be given again")
+    parser.add_argument("--model", action="append", choices=MODELS, help="only this one; may be given again")
     given = parser.parse_args(words)
     machine = probe.machine()
     if machine.device is not Device.CUDA:
@@ -272,9 +168,9 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps(asdict(WAYS[who](cards.card(name), Path(folder), float(cap)))))
         return 0
     runs: list[Run] = []
-    for name in given.model or FULL:
+    for name in given.model or MODELS:
         with tempfile.TemporaryDirectory(prefix="vidgen-") as place:
-            build(cards.card(name), Path(place))
+            full_size.build(cards.card(name), Path(place) / name)
             for cap in (cap for cap in CAPS if cap <= machine.total_gib * 1.05):
                 runs += [apart(who, cards.card(name), Path(place), cap) for who in WAYS]
                 TO.write_text(page(runs, machine, f"{datetime.now(UTC):%Y-%m-%d}"), encoding="utf-8")
