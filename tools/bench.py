@@ -30,6 +30,8 @@ LOOKS = {
     "doctor": ["doctor"],
 }
 
+ANEW, AGAIN = "vidgen --precision int8, quantized anew", "vidgen --precision int8, as it was kept"
+
 BARE = """
 import torch
 import time
@@ -99,6 +101,9 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "vidgen, torch imported": [python, "-c", OURS.format(words=ours)],
         "bare script, torch imported": [python, "-c", BARE.format(folder=str(folder), clip=CLIP)],
     }
+    small = [python, "-m", "vidgen", *ours, "--precision", "int8"]
+    found[ANEW] = ["sh", "-c", 'rm -rf anew; VIDGEN_CACHE=anew exec "$@"', "sh", *small]
+    found[AGAIN] = ["env", "VIDGEN_CACHE=kept", *small]
     return {**found, **{f"vidgen {name}": [python, "-m", "vidgen", *words] for name, words in LOOKS.items()}}
 
 
@@ -128,7 +133,7 @@ def timed(words: Sequence[str]) -> Run:
         if process.returncode:
             raise SystemExit(f"{words[:4]} ended with {process.returncode}: {err.read().decode()[-500:]}")
         lines = out.read().decode().split()
-    inner = float(lines[-1]) if words[1] == "-c" else wall
+    inner = float(lines[-1]) if words[:2] == [sys.executable, "-c"] else wall
     return Run(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss / 1024, inner=inner)
 
 
@@ -155,6 +160,13 @@ def report(found: Mapping[str, Sequence[Run]], rounds: int) -> str:
         *(f"| {name} | {_median(found[name], 'inner'):.2f} |" for name in found if "imported" in name),
         "",
         f"That is **{imported}** of a bare Diffusers script (the aim: at most 1.05).",
+        "",
+        "| weights in int8 | wall s (least to most) | processor s | peak MiB |",
+        "|---|---|---|---|",
+        *(_row(name, found[name]) for name in (ANEW, AGAIN)),
+        "",
+        f"What was quantized once takes **{_ratio(found, AGAIN, ANEW)}** of the time; of a model at full size, see",
+        "[processor](processor.md).",
         "",
         "| a look, without torch (the aim: 0.3 s, the limit 0.5 s) | wall s (least to most) | processor s | peak MiB |",
         "|---|---|---|---|",
