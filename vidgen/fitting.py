@@ -63,7 +63,7 @@ def within(jobs: Sequence[Job], seconds: float, again: Callable[[Mapping[str, An
     if not quickest:
         raise DoesNotFit(
             f"how long {job.card.name} takes on {job.plan.machine.name} is not known",
-            "make a clip without --budget first: what it took is remembered",
+            "name a known card (--gpu 4090), or make a clip without --budget: what it took is remembered",
         )
     options = " ".join(f"--{name} {value}" for name, value in least.items())
     raise DoesNotFit(

@@ -63,6 +63,12 @@ def _made(folder: Path) -> Iterator[list[Measure]]:
             frames=frames,
             steps=STEPS,
             seed=1,
+            precision="auto",
+            offload="auto",
+            tiling="auto",
+            vram="auto",
+            enhance=False,
+            enhancer="",
             output=str(folder / f"{number}.mkv"),
         )
         [result] = run([job])

@@ -137,7 +137,7 @@ def keyframe(
 @shared
 def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any) -> None:
     """What `vidgen t2v` would do."""
-    _plan(Mode.T2V, prompt, imagined(vram, ram, gpu), **given)
+    _plan(Mode.T2V, prompt, imagined(vram, ram, gpu), vram, **given)
 
 
 @planning.command(
@@ -149,7 +149,7 @@ def plan_i2v(
     image: Picture, prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any
 ) -> None:
     """What `vidgen i2v` would do."""
-    _plan(Mode.I2V, prompt, imagined(vram, ram, gpu), picture=image, **given)
+    _plan(Mode.I2V, prompt, imagined(vram, ram, gpu), vram, picture=image, **given)
 
 
 @planning.command(
@@ -164,7 +164,7 @@ def plan_keyframe(
     prompt: Prompt = "", at: At = None, vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any
 ) -> None:
     """What `vidgen keyframe` would do."""
-    _plan(Mode.KEYFRAME, prompt, imagined(vram, ram, gpu), at=at or (), **given)
+    _plan(Mode.KEYFRAME, prompt, imagined(vram, ram, gpu), vram, at=at or (), **given)
 
 
 def _make(
@@ -188,10 +188,13 @@ def _make(
 
 def imagined(vram: float | None, ram: float | None, gpu: str | None) -> Machine:
     """This machine with another card or memory, where one is named."""
-    return gpus.rated(probe.imagined(vram_gib=vram, ram_gib=ram, gpu=gpus.gpu(gpu) if gpu else None))
+    return gpus.rated(probe.imagined(vram_gib=vram, ram_gib=ram, gpu=None if gpu is None else gpus.gpu(gpu)))
 
 
-def _plan(mode: Mode, prompt: str, machine: Machine, **given: Any) -> None:
+def _plan(mode: Mode, prompt: str, machine: Machine, vram: float | None, **given: Any) -> None:
+    """Plan for `machine`; the card that `vram` stands for is there to be used whole, whatever a variable says."""
+    if vram is not None:
+        given["typed"] = {**given["typed"], "vram": "auto"}
     as_json, text = given.pop("json"), text_of(prompt, given.pop("prompt_file"))
     _print_plan(_jobs(mode, text, machine=machine, **given), as_json=as_json)
 

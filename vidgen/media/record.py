@@ -43,6 +43,8 @@ def read(path: Path) -> dict[str, object]:
 
 def sidecar(path: Path) -> Path:
     """Where the record beside a clip lies: x.mp4.json for x.mp4."""
+    if not path.name:
+        raise InputRefused(f"{path} is a folder, not a clip", "give the file of a clip")
     return path.with_name(f"{path.name}.json")
 
 

@@ -10,7 +10,7 @@ from vidgen.core.words import parted
 
 FEW = 3
 """So much fewer steps than a card's own are a distilled model's, where they are unguided too."""
-CHOOSE = "drop --enhance, or choose another model: vidgen models"
+CHOOSE = "add --no-enhance, or choose another model: vidgen models"
 
 
 def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:

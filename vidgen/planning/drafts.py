@@ -56,7 +56,14 @@ def first_stage(card: ModelCard) -> ModelCard:
         grid=replace(card.grid, size=card.grid.size // 2),
         components=tuple(part for part in card.components if part.name not in second),
         ways={mode: replace(way, phases=_without(second, way)) for mode, way in card.ways.items()},
-        cost=replace(cost, token_kib=cost.token_kib / CELLS, pair_bytes=cost.pair_bytes / CELLS**2),
+        cost=replace(
+            cost,
+            token_kib=cost.token_kib / CELLS,
+            pictured_kib=cost.pictured_kib / CELLS,
+            pair_bytes=cost.pair_bytes / CELLS**2,
+            token_gflop=cost.token_gflop / CELLS,
+            pair_flop=cost.pair_flop / CELLS**2,
+        ),
     )
 
 

@@ -77,7 +77,9 @@ class Asker:
         if not _passes(error) or self._tried >= PATIENCE.tries or wait > PATIENCE.longest_s:
             raise refusal(error, self.repository, self.revision, wait if said is not None else 0.0) from error
         if wait >= TOLD_S:
-            self.line.tell(f"the hub is busy ({_status(error)}): waiting {wait:.0f} s")
+            status = _status(error)
+            state = f"is busy ({status})" if status else "does not answer"
+            self.line.tell(f"the hub {state}: waiting {wait:.0f} s")
         if self.line.stop.wait(wait):
             raise Dropped from error
 
