@@ -283,7 +283,7 @@ def test_the_command_makes_long_clips_of_words_and_of_a_picture(vidgen: ANSWER, 
     ("words", "said"),
     [
         (("a red circle | ", "--seconds", "4"), "a prompt between two bars is empty"),
-        (("a | b | c", "--seconds", "4"), "3 prompts for a clip that tiny draws in 2 windows"),
+        (("a | b | c", "--seconds", "4"), "3 prompts, and windows for so many in a clip that long: 2"),
         (("a | b", "--enhance", "--enhancer", "./chat"), "several prompts would be enhanced into one"),
         (("a", "--steps", "4", "--force"), "walks its own 8 timesteps"),
     ],

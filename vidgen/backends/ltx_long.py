@@ -129,7 +129,7 @@ def _told(job: Job) -> list[Job]:
     told, windows = (job.request.prompt,) if job.enhanced else parted(job.request.prompt), _windows(job)
     if len(told) > windows:
         raise UsageRefused(
-            f"{len(told)} prompts for a clip that {job.card.name} draws in so many windows: {windows}; some would not be read",
+            f"{len(told)} prompts, and windows for so many in a clip that long: {windows}; some would not be read",
             "make the clip longer, or leave some out",
         )
     return [replace(job, request=replace(job.request, prompt=one)) for one in told]
