@@ -134,7 +134,7 @@ def test_a_strict_request_is_made_as_it_is_or_not() -> None:
 def test_where_nothing_is_known_a_budget_is_refused() -> None:
     with pytest.raises(DoesNotFit) as refused:
         planned(budget="1h")
-    says(refused, 5, "how long pocket takes on", "is not known", "make a clip without --budget first")
+    says(refused, 5, "how long pocket takes on", "is not known", "make a clip without --budget")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def _auto(brief: Brief) -> list[Job]:
     for card in real:
         if not hub.find(card).missing and _fits(brief, card):
             return list(decided(brief, card))
-    fitting = (card for card in real if _fits(brief, card))
+    fitting = (card for card in real if card.cost.encoded_tflop and _fits(brief, card))
     wanted = next(fitting, min(real, key=lambda card: sum(part.parameters for part in card.components)))
     why = "no model is downloaded" if all(hub.find(card).missing for card in real) else "no downloaded model fits"
     note = f"{why}: using {cards.BUILT_IN}, the built-in toy; for a real one: {hub.command(wanted)}"

@@ -24,6 +24,8 @@ CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
 HOST_GIB = 64.0
 """The memory of a machine beside such a card."""
 
+UNCOUNTED = "how large its text encoder is, nobody has said: it takes more, and so may not fit"
+
 UNMEASURED = "weights alone: the work beside them was not measured for this model, and takes more"
 
 
@@ -52,7 +54,7 @@ def recommend(cards: Iterable[ModelCard], machine: Machine, want: Want, mode: Mo
     doing = [card for card in cards if card.repository and mode in card.ways and _does(card, want)]
     doing.sort(key=lambda card: _forwards(card) if want is Want.FAST else -card.rank)
     advice = [_advice(card, machine, mode) for card in doing]
-    return sorted(advice, key=lambda one: (one.plan is None, not one.card.cost.token_kib))
+    return sorted(advice, key=lambda one: (one.plan is None, not one.card.cost.encoded_tflop))
 
 
 def smallest(card: ModelCard) -> int:
@@ -106,6 +108,8 @@ def _reasons(card: ModelCard, request: Request, plan: Plan) -> Iterator[str]:
     guided = f"guidance scale {request.guidance_scale:g}" if request.guidance_scale > 1 else "no guidance"
     if not card.cost.token_kib:
         yield UNMEASURED
+    elif not card.cost.encoded_tflop:
+        yield UNCOUNTED
     yield f"{request.steps} steps, {guided}"
     if plan.seconds:
         yield f"about {duration(plan.seconds)}"
