@@ -22,8 +22,8 @@ ARRIVES = (
 KEPT = "exit 5; what was finished is kept, and the same command goes on from there"
 LOWEST = "exit 5; what was finished is kept, and the same command goes on from there on the last rung, and says so"
 
-RUNGS = 8
-"""That a denoising goes down on a processor."""
+RUNGS = 15
+"""That a denoising with guidance goes down on a processor, the one that was planned among them."""
 
 ONCE = {
     "encode": fault("memory", 10, "out of memory as words are encoded", ARRIVES),
@@ -76,8 +76,8 @@ def test_always(site: str, card: Scorecard, asked: Asked, places: PLACES) -> Non
     calls = [(error, nth) for error in ERRORS for nth in range(1, asked.calls.of(site) + 1)]
     for error, nth in some(1, calls):
         with card.round(ALWAYS[site]) as trial:
-            # each rung that failed has begun the same step, of two passes where guidance is in turns, as all are then
-            place = places(every=2 * RUNGS + STEPS, detoured=True)
+            # one pass failed on each rung; on the last, with guidance in turns, each step is two passes
+            place = places(every=RUNGS + STEPS, detoured=True)
             injection = Injection(site=site, nth=nth, act=raising(error), on=True)
             ended = place.run(injection=injection)
             place.unharmed(trial, ended, [5])
