@@ -212,6 +212,57 @@ def test_a_folder_begun_in_another_precision_says_so() -> None:
     assert finished(job)[1] == [2, 3]
 
 
+LIMITS = {"precision": "bf16", "offload": "phase", "tiling": "off", "vram": 12}
+
+
+def limited(job: Job) -> tuple[str, str, str, float]:
+    request = job.request
+    return request.precision, request.offload, request.tiling, request.vram_gib
+
+
+def origins(job: Job) -> dict[str, str]:
+    return {setting.name: setting.origin for setting in job.settings if setting.name in LIMITS}
+
+
+def test_a_folder_goes_on_within_the_limits_that_it_was_begun_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever variables say by now; what is typed counts more."""
+    stopped(LIMITS, ("denoise", 2))
+    monkeypatch.setenv("VIDGEN_PRECISION", "fp32")
+    job = resume(PART)
+    assert limited(job) == ("bf16", "phase", "off", 12.0)
+    assert (str(job.plan.rung.precision), job.plan.rung.placement) == ("bf16", "phase")
+    assert set(origins(job).values()) == {"flag"}
+    assert limited(resume(PART, limits={"precision": "auto", "vram": None})) == ("auto", "phase", "off", 12.0)
+    assert finished(job)[1] == [2, 3]
+
+
+def test_a_folder_that_was_begun_in_no_limits_takes_those_that_are_set_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped({}, ("denoise", 2))
+    monkeypatch.setenv("VIDGEN_PRECISION", "bf16")
+    job = resume(PART)
+    assert limited(job) == ("bf16", "auto", "auto", 0.0)
+    assert origins(job)["precision"] == "environment"
+
+
+def test_limits_of_one_machine_are_left_behind_on_another_and_a_line_says_so() -> None:
+    stopped(LIMITS, ("denoise", 2))
+    machine = asked(overwrite=True).plan.machine
+    job = resume(PART, machine=replace(machine, name="a tablet"))
+    assert limited(job) == ("bf16", "auto", "off", 0.0)
+    assert job.notes[:2] == (f"--offload phase was for {machine.name}", f"--vram 12 was for {machine.name}")
+    assert {name for name, origin in origins(job).items() if origin == "flag"} == {"precision", "tiling"}
+
+
+def test_resume_and_decode_take_limits_and_refuse_wrong_ones(vidgen: ANSWER) -> None:
+    stopped({"precision": "bf16"}, ("decode", 3))
+    refused = vidgen("resume", "x.mkv.part", "--precision", "int9")
+    assert refused.code == 2
+    assert "precision 'int9' is none of" in refused.err
+    assert vidgen("decode", "x.mkv.part", "--precision", "fp32", "--tiling", "off").code == 0
+    plan = json.loads(Path("x.mkv.json").read_text())["plan"]
+    assert (plan["precision"], plan["tiling"]) == ("fp32", 0)
+
+
 def test_a_folder_goes_on_from_within_and_whatever_it_is_called() -> None:
     stopped({"output": "a{{b}}.mkv"}, ("denoise", 2))
     os.chdir("a{b}.mkv.part")

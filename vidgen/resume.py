@@ -1,5 +1,6 @@
 """A .part folder into a job, and a draft: the request comes from a folder alone, all else is decided as ever."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ from vidgen.core.plan import Job
 from vidgen.core.request import Mode
 from vidgen.media import record
 from vidgen.planning.drafts import first_stage
-from vidgen.planning.settle import Subject
+from vidgen.planning.settle import BEGUN, Subject
 from vidgen.prepare import Brief, decided, layered, noted, placed, taught
 from vidgen.studio import artefacts, asked, part
 from vidgen.studio.fingerprint import model_of
+
+LIMITS = ("precision", "offload", "tiling", "vram")
+"""Limits of the plan that the work was begun under, and goes on under."""
+
+OF_MACHINE = ("offload", "vram")
+"""Those of them that mean one machine, and say nothing of another."""
 
 AGAIN = "vidgen show --command"
 """Says the command that made a clip."""
@@ -30,18 +37,20 @@ def resume(
     output: str | Path = "",
     overwrite: bool = False,
     machine: Machine | None = None,
+    limits: Mapping[str, Any] | None = None,
     **manners: Any,
 ) -> Job:
     """The job that goes on from a `.part` or `.latents` folder, wherever that was begun.
 
-    `model` is where its weights are here, `output` the clip, `manners` more fields of the job. To `decode` asks for no
-    other weights than the decoder's, and for finished latents. Refuses (exit 3) a folder with nothing to go on from.
+    `model` is where its weights are here, `output` the clip, `manners` more fields of the job. `limits` (precision,
+    offload, tiling, vram) stand in place of those that it was begun under. To `decode` asks for no other weights than
+    the decoder's, and for finished latents. Refuses (exit 3) a folder with nothing to go on from.
     """
     found = asked.read(_home(Path(folder)))
     _ready(found, decode=decode)
     asked.same_loras(found)
     card = _card(found, model)
-    brief = _brief(found, card, str(output or _literal(found.output)), machine)
+    brief = _brief(found, {**(limits or {}), "output": str(output or _literal(found.output))}, machine)
     job = _one(replace(brief, draft=found.draft), _decoder(card, found.mode) if decode else card, found, overwrite)
     return noted(taught(replace(job, source=found.folder, **manners)), found.folder)
 
@@ -53,30 +62,47 @@ def finalize(
     output: str | Path = "",
     overwrite: bool = False,
     machine: Machine | None = None,
+    limits: Mapping[str, Any] | None = None,
     **manners: Any,
 ) -> Job:
     """The job that doubles and refines a draft: begun with the latents that are kept beside it.
 
-    `model`, `output` and `manners` as above; without `output` it is called as `clip` is, with `-final`. Refuses
-    (exit 3) a clip that is no draft, and one whose latents are not there or damaged.
+    `model`, `output`, `limits` and `manners` as above; without `output` it is called as `clip` is, with `-final`.
+    Refuses (exit 3) a clip that is no draft, and one whose latents are not there or damaged.
     """
     found = _draft(Path(clip))
     asked.same_loras(found)
     card = _card(found, model)
     own = found.output if found.folder == Path(clip) else Path(clip)
     name = own.with_name(f"{own.stem}-final{own.suffix}")
-    job = _one(_brief(found, card, str(output or _literal(name)), machine), card, found, overwrite)
+    brief = _brief(found, {**(limits or {}), "output": str(output or _literal(name))}, machine)
+    job = _one(brief, card, found, overwrite)
     job = replace(job, draft=found.folder, notes=(*job.notes, f"refines the draft {own}"), **manners)
     return noted(taught(job), part.folder_of(job)) if part.begun(job) else taught(job)
 
 
-def _brief(found: asked.Asked, card: ModelCard, output: str, machine: Machine | None) -> Brief:
+def _brief(found: asked.Asked, typed: Mapping[str, Any], machine: Machine | None) -> Brief:
+    here = gpus.rated(machine or probe.machine())
+    layers = layered(typed)
     return Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
-        layers=layered({**found.settings, "model": card.name, "output": output}),
-        machine=gpus.rated(machine or probe.machine()),
+        layers={"flag": layers["flag"], BEGUN: _kept(found, here), **layers},
+        machine=here,
         fresh_seed=0,
         enhancer=found.enhancer,
+    )
+
+
+def _kept(found: asked.Asked, here: Machine) -> Mapping[str, str]:
+    """The settings that the work was begun with; of its limits those that were set, and that say something here."""
+    free = {name for name in LIMITS if found.settings.get(name) == "auto"} | {*_left(found, here)}
+    return {name: value for name, value in found.settings.items() if name not in free}
+
+
+def _left(found: asked.Asked, here: Machine) -> tuple[str, ...]:
+    """The limits that were set for another machine."""
+    return tuple(
+        name for name in OF_MACHINE if found.settings.get(name, "auto") != "auto" and found.machine != here.name
     )
 
 
@@ -85,8 +111,12 @@ def _one(brief: Brief, card: ModelCard, found: asked.Asked, overwrite: bool) -> 
     [job] = placed(list(decided(brief, card)), chosen=True, overwrite=overwrite, skip_existing=False)
     now = asked.began(job)
     said = () if now == found.began else (f"begun with {found.began}, finished with {now}",)
-    settings = tuple(replace(one, origin=found.origins.get(one.name, one.origin)) for one in job.settings)
-    return replace(job, settings=settings, adjustments=(*job.adjustments, *said))
+    settings = tuple(
+        replace(one, origin=found.origins.get(one.name, one.origin)) if one.origin == BEGUN else one
+        for one in job.settings
+    )
+    notes = [f"--{name} {found.settings[name]} was for {found.machine}" for name in _left(found, brief.machine)]
+    return replace(job, settings=settings, adjustments=(*job.adjustments, *said), notes=(*job.notes, *notes))
 
 
 def _draft(clip: Path) -> asked.Asked:

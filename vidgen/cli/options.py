@@ -149,16 +149,31 @@ MANNERS: Mapping[str, tuple[Any, Any]] = {
 }
 
 
+LIMITS = ("precision", "offload", "tiling", "vram")
+ONWARD = ("overwrite", "keep_latents", "wait", "fallback", "json")
+
+
 def shared(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with the shared options: it gets the settings as `typed`, and the rest under their own names."""
+    return _with(command, SETTINGS, MANNERS)
+
+
+def onward(command: Callable[..., None]) -> Callable[..., None]:
+    """The same with the options of a command that goes on with a clip: the limits of its plan as `typed`."""
+    return _with(command, {name: SETTINGS[name] for name in LIMITS}, {name: MANNERS[name] for name in ONWARD})
+
+
+def _with(
+    command: Callable[..., None], wanted: Mapping[str, Any], manners: Mapping[str, tuple[Any, Any]]
+) -> Callable[..., None]:
     own = [
         parameter
         for parameter in inspect.signature(command).parameters.values()
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    settings = {name: annotation for name, annotation in SETTINGS.items() if name not in {one.name for one in own}}
+    settings = {name: annotation for name, annotation in wanted.items() if name not in {one.name for one in own}}
     added = [_parameter(name, annotation, None) for name, annotation in settings.items()]
-    added += [_parameter(name, annotation, default) for name, (annotation, default) in MANNERS.items()]
+    added += [_parameter(name, annotation, default) for name, (annotation, default) in manners.items()]
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:

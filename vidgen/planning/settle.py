@@ -51,8 +51,12 @@ class Subject:
     loras: Sequence[Lora] = ()
 
 
+BEGUN = "begun"
+"""Where the settings of a clip come from that is gone on with: from its folder."""
+
 WRITTEN: Mapping[str, str] = {
     "preset": "the preset says: ",
+    BEGUN: "the folder of the clip says: ",
     "environment": "VIDGEN_{} says: ",
     "project": "vidgen.toml says: ",
     "user": "your configuration (vidgen config show) says: ",

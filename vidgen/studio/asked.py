@@ -200,6 +200,9 @@ def _words(job: Job) -> Iterator[tuple[str, str]]:
     yield "enhancer", "" if request.enhancer is None else str(request.enhancer.absolute())
     yield "crf", "auto" if request.crf is None else str(request.crf)
     yield "codec", request.codec
+    for name in ("precision", "offload", "tiling"):
+        yield name, str(getattr(request, name))
+    yield "vram", f"{request.vram_gib:g}" if request.vram_gib else "auto"
 
 
 def _enhancer_words(enhancer: Enhancer | None) -> dict[str, Any] | None:
