@@ -57,7 +57,7 @@ def within(jobs: Sequence[Job], seconds: float, again: Callable[[Mapping[str, An
         takes = _seconds(job, wanted) * len(jobs)
         if takes and takes <= seconds:
             chosen = again(settings) if settings else list(jobs)
-            return [_told(one, job.request, seconds) for one in chosen]
+            return [_told(one, job, seconds) for one in chosen]
         if takes and (not quickest or takes < quickest):
             quickest, least = takes, settings
     if not quickest:
@@ -84,19 +84,23 @@ def _seconds(job: Job, wanted: Request) -> float:
 
 
 def _smaller(job: Job) -> Iterator[tuple[Mapping[str, Any], Request]]:
-    """Settings, and the request that they make of `job`'s: less and less work, first none less."""
-    request, grid = job.request, job.card.grid
+    """Settings, and the request that they make of `job`'s: less and less work, first none less.
+
+    The size of a draft is asked for as that of the whole, of which it has half the sides.
+    """
+    request, grid, asked = job.request, job.card.grid, job.whole or job.request
+    part = 2 if job.whole else 1
     free = {setting.name for setting in job.settings if setting.origin not in HELD and not request.strict}
     steps = PARTS if "steps" in free and not job.card.schedule.fixed else PARTS[:1]
     frames = PARTS if "frames" in free else PARTS[:1]
     sizes = PARTS if "size" in free else PARTS[:1]
     for step, frame, size in sorted(product(steps, frames, sizes), key=_work, reverse=True):
-        width, height = (_on_grid(side * size, grid.size) for side in (request.width, request.height))
+        width, height = (_on_grid(side * size, grid.size * part) for side in (asked.width, asked.height))
         fewer = _on_grid((request.frames - 1) * frame, grid.frames) + 1
         walked = max(1, round(request.steps * step))
         changed: dict[str, Any] = {"frames": fewer} if frame < 1 else {}
         changed |= {"steps": walked} if step < 1 else {}
-        shape: dict[str, Any] = {"width": width, "height": height} if size < 1 else {}
+        shape: dict[str, Any] = {"width": width // part, "height": height // part} if size < 1 else {}
         sized: dict[str, Any] = {"size": f"{width}x{height}"} if size < 1 else {}
         yield {**sized, **changed}, replace(request, **shape, **changed)
 
@@ -111,16 +115,22 @@ def _on_grid(length: float, grid: int) -> int:
     return max(1, round(length / grid)) * grid
 
 
-def _told(job: Job, asked: Request, seconds: float) -> Job:
+def _told(job: Job, asked: Job, seconds: float) -> Job:
     """The job, with a sentence that says what was reduced."""
-    made = job.request
+    now, then = job.request, asked.request
     pairs = (
-        (f"{made.width}x{made.height}", f"{asked.width}x{asked.height}"),
-        (f"{made.frames} frames", f"{asked.frames}"),
-        (f"{made.steps} steps", f"{asked.steps}"),
+        (_shown(job), _shown(asked)),
+        (f"{now.frames} frames", f"{then.frames}"),
+        (f"{now.steps} steps", f"{then.steps}"),
     )
     said = ", ".join(f"{now} for {then}" for now, then in pairs if now.split()[0] != then)
     if not said:
         return job
     note = f"to end within {duration(seconds)}: {said}"
     return replace(job, adjustments=(*job.adjustments, note))
+
+
+def _shown(job: Job) -> str:
+    """The size that was asked for: of a draft that of the whole."""
+    shown = job.whole or job.request
+    return f"{shown.width}x{shown.height}"

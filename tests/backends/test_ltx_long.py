@@ -14,7 +14,7 @@ from PIL.Image import Image
 from tests import twins
 from tests.backends import films
 from tests.conftest import ANSWER
-from vidgen.backends import attention, ltx, ltx_long, pixels
+from vidgen.backends import attention, ltx, pixels
 from vidgen.backends.port import State, Tensors
 from vidgen.backends.quiet import found, quickly
 from vidgen.catalog import cards
@@ -22,6 +22,7 @@ from vidgen.core.card import Phase, Refine
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Canvas, Job, Placement, Precision, Rung
 from vidgen.core.request import Keyframe, Lora, Mode
+from vidgen.core.windows import windows
 from vidgen.media.inspect import digest, inspect
 from vidgen.planning.check import draw
 
@@ -114,7 +115,8 @@ def drawn(wanted: Job) -> torch.Tensor:
 
 @pytest.mark.parametrize("mode", [Mode.T2V, Mode.I2V])
 def test_split_equals_whole_over_many_windows(timed: Path, mode: Mode) -> None:
-    assert ltx_long._windows(job(timed, mode)) == 5
+    wanted = job(timed, mode)
+    assert windows(wanted.card, wanted.canvas.frames) == 5
     same(job(timed, mode))
 
 
@@ -232,7 +234,6 @@ def test_lora_changes_the_picture_and_leaves_no_trace(timed: Path) -> None:
         ({"steps": 4}, "walks its own 3 timesteps"),
         ({"keyframes": [Keyframe(picture=Path("a.png"), frame=8)]}, "at frame 0"),
         ({"keyframes": [Keyframe(picture=Path("a.png"), strength=0.0)]}, "a strength beyond 0"),
-        ({"prompt": "a|b|c|d|e|f"}, "6 prompts, and windows for so many in a clip that long: 5"),
     ],
 )
 def test_what_the_pipeline_would_ignore_is_refused(timed: Path, words: dict[str, Any], said: str) -> None:
@@ -289,9 +290,10 @@ def test_the_command_makes_long_clips_of_words_and_of_a_picture(vidgen: ANSWER, 
     ],
 )
 def test_the_command_refuses_prompts_that_would_not_be_read(vidgen: ANSWER, words: tuple[str, ...], said: str) -> None:
-    answer = vidgen("t2v", *words, *LINE)
-    assert answer.code == 2
-    assert said in answer.err
+    for command in ((), ("plan",)) if "timesteps" not in said else ((),):
+        answer = vidgen(*command, "t2v", *words, *LINE)
+        assert answer.code == 2
+        assert said in answer.err
 
 
 @pytest.mark.usefixtures("here")

@@ -16,6 +16,7 @@ from vidgen.backends.port import Film, Look, Step, Tensors
 from vidgen.core.card import Phase
 from vidgen.core.errors import UsageRefused, WeightsRefused
 from vidgen.core.plan import Job
+from vidgen.core.windows import windows
 from vidgen.core.words import parted
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def begun(job: Job) -> "Long":
     """LTX-Video at work on long clips. Refuses what the pipeline would round or ignore (exit 2 or 4)."""
     _settled(job)
     _pictured(job)
-    _told(job)
     return Long(Parts(job, ltx.KINDS))
 
 
@@ -55,7 +55,7 @@ class Long(ltx.Ltx):
         pipe, request = self._drawing_pipe(job), job.request
         pipe.encode_prompt = _embedded(conditioning, self._parts.device.value)
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        walk = onward.Walk(pieces=_windows(job), steps=request.steps)
+        walk = onward.Walk(pieces=windows(job.card, job.canvas.frames), steps=request.steps)
         with (
             pipes.seeded(request.seed),
             pipes.wearing(pipe, request.loras),
@@ -66,7 +66,7 @@ class Long(ltx.Ltx):
                 **_arguments(job, generator, after),
                 **_sliding(job),
                 **_conditioned(job, pictures),
-                prompt_segments=_segments(_windows(job), len(conditioning[TEXTS[0]])),
+                prompt_segments=_segments(windows(job.card, job.canvas.frames), len(conditioning[TEXTS[0]])),
             ).frames
         return pipes.on_disk({"latents": latents, "generator": generator.get_state()})
 
@@ -110,13 +110,6 @@ class Long(ltx.Ltx):
         return self._parts.hold(job.card.ways[job.request.mode].phases[Phase.DECODE])["vae"]
 
 
-def _windows(job: Job) -> int:
-    """How many a clip is drawn in."""
-    size, overlap = (int(str(job.card.settings[name])) // RATIO for name in ("window", "overlap"))
-    latents = (job.canvas.frames - 1) // RATIO + 1
-    return 1 + max(0, -(-(latents - size) // (size - overlap)))
-
-
 def _segments(windows: int, told: int) -> list[dict[str, Any]]:
     """Which window reads which prompt, by its number: they share the windows evenly."""
     read = [window * told // windows for window in range(windows)]
@@ -124,14 +117,9 @@ def _segments(windows: int, told: int) -> list[dict[str, Any]]:
 
 
 def _told(job: Job) -> list[Job]:
-    """The job once for each of its prompts. Refuses (exit 2) one that no window would read."""
+    """The job once for each of its prompts."""
     # an enhanced prompt is one, whatever its writer puts in
-    told, windows = (job.request.prompt,) if job.enhanced else parted(job.request.prompt), _windows(job)
-    if len(told) > windows:
-        raise UsageRefused(
-            f"{len(told)} prompts, and windows for so many in a clip that long: {windows}; some would not be read",
-            "make the clip longer, or leave some out",
-        )
+    told = (job.request.prompt,) if job.enhanced else parted(job.request.prompt)
     return [replace(job, request=replace(job.request, prompt=one)) for one in told]
 
 

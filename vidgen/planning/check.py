@@ -6,6 +6,7 @@ from vidgen.core.card import Guidance, ModelCard
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
 from vidgen.core.request import Mode, Request
+from vidgen.core.windows import windows
 from vidgen.core.words import parted
 
 FEW = 3
@@ -22,6 +23,8 @@ def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     _loras(request, card)
     _enhance(request, card)
     canvas = draw(request, card)
+    if card.several:
+        _told(request, card, canvas)
     if request.strict:
         _strict(request, card)
     return canvas, tuple(_adjustments(request, canvas, card))
@@ -62,6 +65,16 @@ def _prompt(request: Request, card: ModelCard) -> None:
     _guided(request, card)
     if request.negative and not card.negative:
         raise UsageRefused(f"{card.name} takes no negative prompt", "say in the prompt what you want instead")
+
+
+def _told(request: Request, card: ModelCard, canvas: Canvas) -> None:
+    """Refuse more prompts than there are windows to read them."""
+    told, read = len(parted(request.prompt)), windows(card, canvas.frames)
+    if told > read:
+        raise UsageRefused(
+            f"{told} prompts, and windows for so many in a clip that long: {read}; some would not be read",
+            "make the clip longer, or leave some out",
+        )
 
 
 def _guided(request: Request, card: ModelCard) -> None:
