@@ -212,6 +212,10 @@ def spoil(folder: Path, name: str) -> None:
             (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
         case "no class":
             (folder / "config.json").unlink()
+        case "empty":
+            (folder / "config.json").unlink()
+        case "a model that draws":
+            (folder / "model_index.json").write_text("{}")
         case "no template":
             (folder / "chat_template.jinja").unlink()
         case "no tokenizer":
@@ -227,6 +231,8 @@ def spoil(folder: Path, name: str) -> None:
     [
         ("another class", "is a OwnForCausalLM, which is not loaded"),
         ("no class", "names no class"),
+        ("empty", "has no config.json"),
+        ("a model that draws", "is a model that draws"),
         ("no template", "no chat template"),
         ("no tokenizer", "no tokenizer.json"),
         ("pickled", "no weights in safetensors"),
@@ -240,6 +246,17 @@ def test_a_folder_that_is_no_chat_model_is_refused_before_anything_is_loaded(
     spoil(folder, name)
     with pytest.raises(WeightsRefused, match=said):
         vidgen.prepare("t2v", prompt="a red circle", model=str(twin), enhancer=str(folder))
+
+
+def test_an_enhancer_for_all_clips_is_none_for_a_model_that_knows_few_words(
+    monkeypatch: pytest.MonkeyPatch, qwen: Path
+) -> None:
+    with pytest.raises(UsageRefused, match="which no enhancer keeps to"):
+        vidgen.prepare("t2v", prompt="a red circle", model="pocket", enhancer=str(qwen))
+    monkeypatch.setenv("VIDGEN_ENHANCER", str(qwen))
+    [job] = vidgen.prepare("t2v", prompt="a red circle", model="pocket")
+    assert (job.enhancer, job.request.enhance) == (None, False)
+    assert {setting.name: setting.origin for setting in job.settings}["enhance"] == "card"
 
 
 def test_a_folder_that_is_not_there_is_refused(twin: Path) -> None:

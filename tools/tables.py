@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vidgen.catalog import gpus
@@ -11,11 +11,11 @@ from vidgen.core.amounts import duration
 from vidgen.core.card import ModelCard
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Placement, Rung, Weights
-from vidgen.core.request import Keyframe, Mode, Request
+from vidgen.core.request import Request
+from vidgen.planning.advice import own
 from vidgen.planning.check import draw
 from vidgen.planning.nearest import serves, smaller
 from vidgen.planning.planner import choose
-from vidgen.planning.settle import Subject, settle
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"memory": ROOT / "docs" / "memory.md", "fits": ROOT / "README.md"}
@@ -90,22 +90,9 @@ def _table(known: Iterable[ModelCard]) -> Iterator[str]:
     yield " | ".join(["| model, its own clip", *(f"{tier.size} GB" for tier in TIERS)]) + " |"
     yield "|---" * (len(TIERS) + 1) + "|"
     for card in known:
-        request = own(card)
+        request = own(card, next(iter(card.ways)))
         clip = f"{card.name}<br>{request.width}x{request.height}, {request.frames} frames, {request.steps} steps"
         yield " | ".join([f"| {clip}", *(cell(card, request, tier.machine) for tier in TIERS)]) + " |"
-
-
-def own(card: ModelCard) -> Request:
-    """A model's own clip in its first mode, with the pictures that it wants."""
-    mode = next(iter(card.ways))
-    (request,), _ = settle({}, card, Subject(mode=mode, prompt="a clip"), fresh_seed=0)
-    first = Keyframe(picture=Path("first.png"))
-    marks = {
-        Mode.T2V: (),
-        Mode.I2V: (first,),
-        Mode.KEYFRAME: (first, replace(first, frame=request.frames - 1)),
-    }
-    return replace(request, keyframes=marks[mode])
 
 
 def cell(card: ModelCard, request: Request, machine: Machine) -> str:

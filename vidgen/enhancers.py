@@ -52,10 +52,16 @@ def chat(folder: Path) -> Enhancer:
 
 def _kind(folder: Path) -> str:
     """The class that the folder names, if it is one that we load."""
+    if (folder / "model_index.json").is_file():
+        raise WeightsRefused(f"enhancer {folder} is a model that draws, not one that chats", ANOTHER)
+    if not (folder / "config.json").is_file():
+        raise WeightsRefused(f"enhancer {folder} has no config.json", ANOTHER)
     named = _facts(folder / "config.json").get("architectures")
     kind = str(named[0]) if isinstance(named, list) and named else ""
+    if not kind:
+        raise WeightsRefused(f"{folder / 'config.json'} is damaged, or names no class of model", ANOTHER)
     if kind not in CHATS:
-        said = f"enhancer {folder} is a {kind}, which is not loaded" if kind else f"enhancer {folder} names no class"
+        said = f"enhancer {folder} is a {kind}, which is not loaded"
         raise WeightsRefused(said, f"use one of {', '.join(sorted(CHATS))}")
     return kind
 

@@ -12,7 +12,7 @@ from vidgen.catalog import cards, gpus, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.enhancer import Enhancer
-from vidgen.core.errors import DoesNotFit, InputRefused, UsageRefused, WeightsRefused
+from vidgen.core.errors import DoesNotFit, InputRefused, Refusal, UsageRefused, WeightsRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Plan, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
@@ -20,9 +20,9 @@ from vidgen.media import containers, pictures
 from vidgen.planning import detours, drafts, enhancing, ladder, planner
 from vidgen.planning.check import check
 from vidgen.planning.drafts import Drawn
-from vidgen.planning.settle import BUILT_IN, Subject, settle
+from vidgen.planning.settle import BUILT_IN, Subject, located, settle
 from vidgen.studio import artefacts, asked, part
-from vidgen.studio.outputs import Place, places
+from vidgen.studio.outputs import INSTEAD, Place, places
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +162,10 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
     notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], card, weights)]
     notes += [*reading.unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
-    plan = fitting.planned(requests[0], card, canvas, brief.machine, weights)
+    try:
+        plan = fitting.planned(requests[0], card, canvas, brief.machine, weights)
+    except Refusal as refusal:
+        raise located(refusal, drawn.origins) from None
     enhancer = brief.enhancer or _enhancer(requests[0], card, plan, weights)
     for request in requests:
         yield Job(
@@ -263,8 +266,10 @@ def _enhancer(request: Request, card: ModelCard, plan: Plan, weights: Weights) -
     return enhancing.placed(enhancers.chat(request.enhancer), plan)
 
 
-def placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool) -> list[Job]:
-    """The jobs with a place each, proved writable; `chosen`: the user said where."""
+def placed(
+    jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing: bool, instead: str = INSTEAD
+) -> list[Job]:
+    """The jobs with a place each, proved writable; `chosen`: the user said where. `instead` of a file that is there."""
     if overwrite and skip_existing:
         raise UsageRefused("both overwrite and skip-existing are given", "give one of them")
     found = places(
@@ -273,6 +278,7 @@ def placed(jobs: Sequence[Job], *, chosen: bool, overwrite: bool, skip_existing:
         overwrite=overwrite,
         skip_existing=skip_existing,
         today=datetime.now(UTC).date(),
+        instead=instead,
     )
     return [_housed(replace(job, overwrite=overwrite), place) for job, place in zip(jobs, found, strict=True)]
 

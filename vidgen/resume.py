@@ -14,16 +14,13 @@ from vidgen.core.plan import Job
 from vidgen.core.request import Mode
 from vidgen.media import record
 from vidgen.planning.drafts import first_stage
-from vidgen.planning.settle import BEGUN, Subject
+from vidgen.planning.settle import BEGUN, LIMITS, Subject
 from vidgen.prepare import Brief, decided, layered, noted, placed, taught
 from vidgen.studio import artefacts, asked, part
 from vidgen.studio.fingerprint import model_of
 
-LIMITS = ("precision", "offload", "tiling", "vram")
-"""Limits of the plan that the work was begun under, and goes on under."""
-
 OF_MACHINE = ("offload", "vram")
-"""Those of them that mean one machine, and say nothing of another."""
+"""Limits of the plan that mean one machine, and say nothing of another."""
 
 AGAIN = "vidgen show --command"
 """Says the command that made a clip."""
@@ -108,7 +105,8 @@ def _left(found: asked.Asked, here: Machine) -> tuple[str, ...]:
 
 def _one(brief: Brief, card: ModelCard, found: asked.Asked, overwrite: bool) -> Job:
     """The one job of a folder, with the origins of its settings, and what it is finished with where that is new."""
-    [job] = placed(list(decided(brief, card)), chosen=True, overwrite=overwrite, skip_existing=False)
+    instead = "add --overwrite, or give another --output"
+    [job] = placed(list(decided(brief, card)), chosen=True, overwrite=overwrite, skip_existing=False, instead=instead)
     now = asked.began(job)
     said = () if now == found.began else (f"begun with {found.began}, finished with {now}",)
     settings = tuple(

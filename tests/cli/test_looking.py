@@ -156,6 +156,46 @@ def test_a_limit_that_is_none_is_refused(option: str, wrong: str, vidgen: ANSWER
     assert (answer.code, wrong in answer.err) == (2, True)
 
 
+def test_a_limit_that_a_variable_sets_is_said_to_be_the_variables(
+    vidgen: ANSWER, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("plan", "t2v", "a red circle", "--model", "pocket", "--vram", "0")
+    assert vidgen(*line, "--offload", "stream").err.startswith("vidgen: --offload stream is no way")
+    monkeypatch.setenv("VIDGEN_OFFLOAD", "stream")
+    answer = vidgen(*line)
+    assert (answer.code, answer.err.startswith("vidgen: VIDGEN_OFFLOAD says: --offload stream is no way")) == (2, True)
+
+
+@pytest.mark.parametrize("said", ["24", "24GB", "24 GiB", "24g"])
+def test_a_memory_is_said_as_cards_are_sold(said: str, vidgen: ANSWER) -> None:
+    plan = json.loads(vidgen(*PLANNED, "--vram", said, "--ram", said, "--json").out)
+    assert (plan["machine"]["vram_gib"], plan["machine"]["ram_gib"]) == (24, 24)
+
+
+def test_a_plan_whose_weights_nobody_has_counted_says_what_it_takes_at_least(vidgen: ANSWER) -> None:
+    answer = vidgen("plan", "t2v", "a red circle", "--model", "ltx-2.5-distilled", "--vram", "24", "--ram", "64")
+    assert "GiB of weights and those of text_encoder and connectors, which nobody has counted" in answer.out
+    assert "peak         at least " in answer.out
+    assert "at least" not in vidgen(*PLANNED, "--vram", "24").out
+
+
+def test_where_no_model_fits_what_is_nearest_is_recommended(vidgen: ANSWER, picture: Path) -> None:
+    answer = vidgen("models", "recommend", "--vram", "3", "--ram", "16", "--mode", "keyframe")
+    assert answer.code == 5
+    assert "no model's own clip fits a card of 3 GiB" in answer.err
+    found = re.search(r"nearest that fits: vidgen keyframe (--model \S+ .+)", answer.err)
+    assert found
+    plan = vidgen(
+        "plan", "keyframe", "--at", f"0:{picture}", "a circle", *found[1].split(), "--vram", "3", "--ram", "16"
+    )
+    assert plan.code == 0, plan.err
+
+
+def test_what_is_wanted_of_a_model_is_one_of_a_few_things(vidgen: ANSWER) -> None:
+    answer = vidgen("models", "recommend", "--want", "foo")
+    assert (answer.code, "Value error" in answer.err, "'foo' is not one of 'fast'" in answer.err) == (2, False, True)
+
+
 def test_limits_may_stand_in_a_configuration(vidgen: ANSWER) -> None:
     Path("vidgen.toml").write_text('offload = "phase"\ntiling = 128\nvram = 20\n')
     plan = json.loads(vidgen(*PLANNED, "--gpu", "4090", "--json").out)
@@ -168,7 +208,7 @@ def test_a_plan_for_a_machine_that_is_too_small_says_what_it_would_take(vidgen: 
     assert (answer.code, "bf16" in answer.err, "1.3 GiB are free" in answer.err) == (5, True, True)
     for wrong in ("-1", "nan", "1e9"):
         answer = vidgen(*PLANNED, f"--vram={wrong}")
-        assert (answer.code, "is no size of a memory" in answer.err) == (2, True)
+        assert (answer.code, "is not a number from 0 to 100000" in answer.err) == (2, True)
 
 
 def test_a_dry_run_is_the_plan_and_makes_nothing(vidgen: ANSWER) -> None:

@@ -69,8 +69,29 @@ def test_the_recorded_command_makes_the_same_frames_again(mode: str, vidgen: ANS
     asked = ["--size", "50x40", "--frames", "7", "--fps", "12", "--steps", "2", "--codec", "ffv1", "-o", "a.mkv"]
     assert vidgen(*WORDS[mode], "a -- red $circle", *asked).code == 0
     words = shlex.split(vidgen("show", "a.mkv", "--command").out)
+    assert (words[words.index("--tiling") + 1], "--offload" in words, "--vram" in words) == ("off", False, False)
     assert vidgen(*words[1:-2], "-o", "b.mkv", *words[-2:]).code == 0
     assert digest(Path("a.mkv")) == digest(Path("b.mkv"))
+
+
+def test_the_recorded_command_keeps_to_limits_and_to_tiles(vidgen: ANSWER) -> None:
+    asked = (
+        "--size",
+        "160x64",
+        "--frames",
+        "5",
+        "--steps",
+        "1",
+        "--tiling",
+        "128",
+        "--offload",
+        "phase",
+        "--vram",
+        "9",
+    )
+    assert vidgen("t2v", "a red circle", *asked, "-o", "a.mkv").code == 0
+    line = vidgen("show", "a.mkv", "--command").out
+    assert "--tiling 128 --offload phase --vram 9 " in line
 
 
 def test_several_seeds_make_a_clip_each(vidgen: ANSWER) -> None:

@@ -8,6 +8,7 @@ from tests.planning.counted import MODELS, counted, usual
 from tools import tables
 from vidgen.catalog import cards
 from vidgen.core.plan import Placement, Precision, Rung
+from vidgen.planning.advice import own
 
 
 @pytest.mark.parametrize(("path", "text"), list(tables.pages()), ids=lambda value: getattr(value, "name", ""))
@@ -33,7 +34,7 @@ def test_the_models_that_are_counted_are_those_of_the_short_table() -> None:
 @pytest.mark.parametrize("name", [name for name in cards.cards() if name != cards.BUILT_IN])
 def test_every_model_is_made_on_a_large_card(name: str) -> None:
     card = cards.card(name)
-    assert tables.cell(card, tables.own(card), tables.TIERS[-1].machine) != "does not fit"
+    assert tables.cell(card, own(card, next(iter(card.ways))), tables.TIERS[-1].machine) != "does not fit"
 
 
 def test_a_clip_that_does_not_fit_is_made_smaller_and_that_is_shown() -> None:

@@ -74,7 +74,7 @@ def start(words: Sequence[str]) -> int:
         screen.refuse(refusal)
         return refusal.exit_code
     except typer.TyperException as error:
-        screen.say(f"vidgen: {error.format_message()}")
+        screen.say(f"vidgen: {error.format_message().replace('Value error, ', '')}")
         screen.say(f"    see vidgen --help{DASH if type(error).__name__ == 'NoSuchOption' else ''}")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -16,6 +16,7 @@ from vidgen.core.errors import InputRefused, UsageRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job
 from vidgen.core.request import Mode
+from vidgen.core.words import gib
 from vidgen.prepare import prepare
 
 LARGEST_PROMPT = 1 << 20
@@ -36,13 +37,13 @@ Download = Annotated[
 How = Annotated[Progress, typer.Option(help="How progress is shown.", rich_help_panel=RUN)]
 
 Vram = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         "--vram", help="Plan for a machine with a CUDA card of so many GiB.", metavar="GIB", rich_help_panel=RUN
     ),
 ]
 Ram = Annotated[
-    float | None,
+    str | None,
     typer.Option("--ram", help="Plan for a machine with so many GiB of RAM.", metavar="GIB", rich_help_panel=RUN),
 ]
 Card = Annotated[
@@ -186,12 +187,15 @@ def _make(
     perform(jobs, as_json=as_json, quiet=quiet, progress=progress)
 
 
-def imagined(vram: float | None, ram: float | None, gpu: str | None) -> Machine:
+def imagined(vram: str | None, ram: str | None, gpu: str | None) -> Machine:
     """This machine with another card or memory, where one is named."""
-    return gpus.rated(probe.imagined(vram_gib=vram, ram_gib=ram, gpu=None if gpu is None else gpus.gpu(gpu)))
+    vram_gib, ram_gib = (
+        None if said is None else gib(f"--{name}", said, least=0.0) for name, said in (("vram", vram), ("ram", ram))
+    )
+    return gpus.rated(probe.imagined(vram_gib=vram_gib, ram_gib=ram_gib, gpu=None if gpu is None else gpus.gpu(gpu)))
 
 
-def _plan(mode: Mode, prompt: str, machine: Machine, vram: float | None, **given: Any) -> None:
+def _plan(mode: Mode, prompt: str, machine: Machine, vram: str | None, **given: Any) -> None:
     """Plan for `machine`; the card that `vram` stands for is there to be used whole, whatever a variable says."""
     if vram is not None:
         given["typed"] = {**given["typed"], "vram": "auto"}

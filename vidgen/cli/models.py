@@ -9,8 +9,9 @@ from vidgen.catalog.cards import card, cards
 from vidgen.catalog.presets import presets as all_presets
 from vidgen.cli import guide, screen
 from vidgen.cli.make import Card, Ram, Vram, example, imagined
+from vidgen.core.errors import DoesNotFit, UsageRefused
 from vidgen.core.request import Mode
-from vidgen.planning.advice import Advice, Want
+from vidgen.planning.advice import Advice, Want, within_reach
 from vidgen.planning.advice import recommend as advise
 from vidgen.planning.ladder import describe
 
@@ -67,10 +68,23 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Which model to take, on this machine or another: an ordered answer with reasons."""
-    found = advise(cards().values(), imagined(vram, ram, gpu), want, mode)
+    machine = imagined(vram, ram, gpu)
+    found = advise(cards().values(), machine, want, mode)
     if as_json:
         screen.data({"recommended": [_advice(one) for one in found]})
-        return
+    else:
+        _say(found)
+    if not found:
+        raise UsageRefused(f"no model does that in {mode}", "see them all: vidgen models")
+    if not any(one.plan for one in found):
+        change = within_reach(found, machine, mode)
+        raise DoesNotFit(
+            f"no model's own clip fits {machine.name}",
+            f"nearest that fits: vidgen {mode} {change}" if change else "see what the smallest needs: vidgen models",
+        )
+
+
+def _say(found: list[Advice]) -> None:
     fitting = [one for one in found if one.plan]
     for number, one in enumerate(fitting, 1):
         screen.result(f"{number}. {one.card.name}: {one.card.summary}")
@@ -84,8 +98,6 @@ def recommend(
         screen.result(f"     {here}")
     for one in found[len(fitting) :]:
         screen.result(f"too large: {one.card.name}. {one.reasons[0]}")
-    if not found:
-        screen.result(f"no model does that in {mode}; see them all: vidgen models")
 
 
 def _advice(one: Advice) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """A plan in plain words with numbers, and the same as data."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +9,7 @@ from vidgen.core.amounts import duration
 from vidgen.core.enhancer import Enhancer
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Job, PhasePlan
-from vidgen.hub import command
+from vidgen.hub import command, unweighed
 from vidgen.planning.advice import UNMEASURED
 from vidgen.planning.enhancing import gib
 from vidgen.planning.ladder import describe
@@ -31,14 +31,15 @@ def show(jobs: Sequence[Job]) -> None:
 
 
 def _facts(job: Job) -> list[list[str]]:
-    canvas, plan = job.canvas, job.plan
+    canvas, plan, unknown = job.canvas, job.plan, frozenset(unweighed(job.card, job.weights))
     rows = [
         ["canvas", f"{canvas.width}x{canvas.height}, {canvas.frames} frames"],
         ["machine", machine(plan.machine)],
         ["rung", describe(plan.rung)],
     ]
-    rows += [[phase.phase, _phase(phase)] for phase in plan.phases]
-    rows.append(["peak", f"{plan.peak_gib:.2f} of {plan.machine.memory_gib:.1f} GiB"])
+    rows += [[phase.phase, _phase(phase, unknown)] for phase in plan.phases]
+    least = "at least " if unknown else ""
+    rows.append(["peak", f"{least}{plan.peak_gib:.2f} of {plan.machine.memory_gib:.1f} GiB"])
     rows.append(["time", f"about {duration(plan.seconds)}" if plan.seconds else UNTIMED])
     if not job.card.cost.token_kib:
         rows.append(["memory", UNMEASURED])
@@ -69,11 +70,14 @@ def machine(found: Machine) -> str:
     return f"{found.name} ({found.device}), {found.vram_gib:.1f} GiB free, {ram}"
 
 
-def _phase(phase: PhasePlan) -> str:
+def _phase(phase: PhasePlan, unknown: Set[str]) -> str:
     work = f" + {phase.work_gib:.2f} GiB of work" if phase.work_gib else ""
     beside = f", {phase.host_gib:.2f} GiB through RAM" if phase.host_gib else ""
     time = f", {duration(phase.seconds)}" if phase.seconds else ""
-    return f"{phase.weights_gib:.2f} GiB of weights{work}{beside}{time}; {', '.join(phase.components)} at work"
+    held = f"{phase.weights_gib:.2f} GiB of weights"
+    if uncounted := [name for name in phase.components if name in unknown]:
+        held += f" and those of {' and '.join(uncounted)}, which nobody has counted"
+    return f"{held}{work}{beside}{time}; {', '.join(phase.components)} at work"
 
 
 def _weights(job: Job) -> str:

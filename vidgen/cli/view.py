@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,7 @@ def words_of(found: dict[str, Any]) -> list[str]:
     words += ["--model", request["model"], "--size", size, *(["--draft"] if "draft" in request else [])]
     for name in ("frames", "fps", "steps", "guidance_scale", "seed", "fit", "background", "negative", "codec"):
         words += [f"--{name.replace('_', '-')}", str(request[name])]
-    words += ["--precision", found["plan"]["precision"]]
+    words += [*_limits(request, found["plan"])]
     if request.get("true_cfg_scale", 1.0) > 1:
         words += ["--true-cfg-scale", str(request["true_cfg_scale"])]
     if request.get("force"):
@@ -79,6 +80,15 @@ def words_of(found: dict[str, Any]) -> list[str]:
     if request["crf"] is not None:
         words += ["--crf", str(request["crf"])]
     return [*words, "--", request.get("enhanced") or request["prompt"]]
+
+
+def _limits(request: dict[str, Any], plan: dict[str, Any]) -> Iterator[str]:
+    """What of the plan changes pixels, as it was carried out; and where weights were to be, if somebody had said."""
+    yield from ("--precision", plan["precision"], "--tiling", str(plan.get("tiling") or "off"))
+    if request.get("offload", "auto") != "auto":
+        yield from ("--offload", request["offload"])
+    if request.get("vram_gib"):
+        yield from ("--vram", f"{request['vram_gib']:g}")
 
 
 def _rows(found: dict[str, Any]) -> list[list[str]]:

@@ -43,6 +43,7 @@ SETTINGS = (
 OUTPUT = "{slug}-{seed}.mp4"
 """What a clip is called when nobody says."""
 
+MOST_GIB = 100_000
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**63 - 1
 
@@ -92,6 +93,12 @@ def number(name: str, value: object, *, least: float, most: float) -> float:
             f"{name} {str(value)!r} is not a number from {least:g} to {most:g}", f"give {name} one of those"
         )
     return result
+
+
+def gib(name: str, value: object, *, least: float) -> float:
+    """An amount of memory in GiB: 24, or 24GB and 24 GiB as cards are sold."""
+    text = re.sub(r"\s*g(i?b)?$", "", str(value).strip(), flags=re.IGNORECASE)
+    return number(name, text, least=least, most=MOST_GIB)
 
 
 def truth(name: str, value: object) -> bool:

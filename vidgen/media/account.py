@@ -72,6 +72,7 @@ def _request(job: Job) -> dict[str, Any]:
         "background": request.background,
         "sound": request.sound,
         "force": request.force,
+        **{name: getattr(request, name) for name in ("precision", "offload", "tiling", "vram_gib")},
         "crf": request.crf,
         "codec": request.codec,
         "output": request.output.name,

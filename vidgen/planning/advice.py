@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from vidgen.core.amounts import duration
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import DoesNotFit
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Plan, Weights
-from vidgen.core.request import Mode, Request
+from vidgen.core.request import Keyframe, Mode, Request
 from vidgen.planning.check import draw
 from vidgen.planning.ladder import describe
+from vidgen.planning.nearest import nearest
 from vidgen.planning.planner import choose
 from vidgen.planning.settle import Subject, settle
 
@@ -57,9 +59,17 @@ def recommend(cards: Iterable[ModelCard], machine: Machine, want: Want, mode: Mo
     return sorted(advice, key=lambda one: (one.plan is None, not one.card.cost.encoded_tflop))
 
 
+def within_reach(advice: Iterable[Advice], machine: Machine, mode: Mode) -> str:
+    """What to type for a shorter or smaller clip of the best of these models that can make one; empty for none."""
+    for one in advice:
+        if change := nearest(own(one.card, mode), one.card, machine, Weights(folder=None, sizes={})):
+            return f"--model {one.card.name} {change}"
+    return ""
+
+
 def smallest(card: ModelCard) -> int:
     """The least memory of a usual CUDA card, in GiB, in which the model's own default clip fits; 0: in none."""
-    request = _default(card, next(iter(card.ways)))
+    request = own(card, next(iter(card.ways)))
     for size in CARDS_GIB:
         machine = Machine(device=Device.CUDA, name=f"a card of {size} GiB", vram_gib=size, ram_gib=HOST_GIB, cores=1)
         with suppress(DoesNotFit):
@@ -84,7 +94,7 @@ def _does(card: ModelCard, want: Want) -> bool:
 
 def _forwards(card: ModelCard) -> float:
     """How much arithmetic a clip takes: parameters of the transformer, times how often it is asked."""
-    request = _default(card, next(iter(card.ways)))
+    request = own(card, next(iter(card.ways)))
     passes = 2 if request.guidance_scale > 1 and card.negative else 1
     heaviest = max(
         (component.parameters for component in card.components if component.name == "transformer"), default=0
@@ -94,7 +104,7 @@ def _forwards(card: ModelCard) -> float:
 
 
 def _advice(card: ModelCard, machine: Machine, mode: Mode) -> Advice:
-    request = _default(card, mode)
+    request = own(card, mode)
     try:
         plan = choose(request, card, draw(request, card), machine, Weights(folder=None, sizes={}))
     except DoesNotFit as refusal:
@@ -119,7 +129,10 @@ def _reasons(card: ModelCard, request: Request, plan: Plan) -> Iterator[str]:
         yield f"good at {', '.join(card.good_at)}"
 
 
-def _default(card: ModelCard, mode: Mode) -> Request:
-    """The clip that nobody needs to say anything for."""
-    requests, _ = settle({}, card, Subject(mode=mode, prompt="a clip"), fresh_seed=0)
+def own(card: ModelCard, mode: Mode) -> Request:
+    """The clip that nobody needs to say anything for; from pictures where it is made from them."""
+    last = int(str(card.defaults["frames"])) - 1
+    frames = () if mode is Mode.T2V else (0, last) if card.ways[mode].ends else (0,)
+    marks = [Keyframe(picture=Path("a.png"), frame=frame) for frame in frames]
+    requests, _ = settle({}, card, Subject(mode=mode, prompt="a clip", at=marks), fresh_seed=0)
     return requests[0]

@@ -11,12 +11,15 @@ from typing import Any
 
 from vidgen.core import words
 from vidgen.core.card import ModelCard
-from vidgen.core.errors import UsageRefused
+from vidgen.core.errors import Refusal, UsageRefused
 from vidgen.core.plan import Precision, Setting
 from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
 from vidgen.planning.ladder import OFFLOADS, TILES
 
 Layers = Mapping[str, Mapping[str, Any]]
+
+LIMITS = ("precision", "offload", "tiling", "vram")
+"""Limits of the plan: settings that narrow its choice, and of which some belong to one machine."""
 
 LONGEST = 230
 """Bytes in a name: room for what is put behind it, under the 255 of most file systems."""
@@ -53,6 +56,9 @@ class Subject:
 
 BEGUN = "begun"
 """Where the settings of a clip come from that is gone on with: from its folder."""
+
+ASKED = frozenset({"flag", "preset", BEGUN})
+"""What was said for this very clip; the rest for all of them."""
 
 WRITTEN: Mapping[str, str] = {
     "preset": "the preset says: ",
@@ -110,6 +116,15 @@ def settle(
     return tuple(replace(request, seed=seed) for seed in seeds), _settings(settled, request, seeds)
 
 
+def located(refusal: Refusal, origins: Sequence[Setting]) -> Refusal:
+    """The refusal of a limit of the plan, with the place where it is written, when it was not typed just now."""
+    for setting in origins:
+        if setting.name in LIMITS and setting.origin in WRITTEN and f"--{setting.name}" in str(refusal):
+            place = WRITTEN[setting.origin].format(setting.name.upper())
+            return type(refusal)(f"{place}{refusal.message}", refusal.remedy)
+    return refusal
+
+
 def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
     """The request, all but its seed. Each value is read from its layer only just before it is understood."""
     width, height = _size(settled, card)
@@ -141,7 +156,7 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         vram_gib=_vram(settled.get("vram")),
         crf=_crf(settled.get("crf")),
         codec=str(settled.get("codec")),
-        enhance=_enhance(settled),
+        enhance=_enhance(settled, card),
         enhancer=_enhancer(settled.get("enhancer")),
         output=_output(str(settled.get("output"))),
     )
@@ -184,7 +199,8 @@ def _precision(value: object) -> str:
     """The format asked for; `int4` is the usual name of what nf4 is one kind of, and the only one here."""
     known, said = ("auto", *Precision), "nf4" if value == "int4" else value
     if said not in known:
-        raise UsageRefused(f"precision {value!r} is none of {', '.join(known)}", "write --precision auto or int8")
+        listed = f"{', '.join(known)} (or int4)"
+        raise UsageRefused(f"precision {value!r} is none of {listed}", "write --precision auto or int8")
     return str(said)
 
 
@@ -207,7 +223,7 @@ def _one_of(name: str, value: object, known: Sequence[str]) -> str:
 
 def _vram(value: object) -> float:
     """GiB of a card that may be used; 0 for all that is free."""
-    return 0.0 if value == "auto" else words.number("vram", value, least=0.5, most=100_000)
+    return 0.0 if value == "auto" else words.gib("vram", value, least=0.5)
 
 
 def _is_utf8(text: str) -> bool:
@@ -230,13 +246,19 @@ def _enhancer(value: object) -> Path | None:
     return Path(text) if text else None
 
 
-def _enhance(settled: _Settled) -> bool:
-    """Whether to rewrite the prompt; where nobody says, whether somebody names an enhancer."""
+def _enhance(settled: _Settled, card: ModelCard) -> bool:
+    """Whether to rewrite the prompt; where nobody says, whether somebody names an enhancer.
+
+    One that is named for all clips is none for a model that would not be understood by it.
+    """
     value = settled.get("enhance")
     if value != "auto":
         return words.truth("enhance", value)
     named = bool(settled.get("enhancer"))
     settled.origins["enhance"] = settled.origins["enhancer"]
+    if named and card.knows and settled.origins["enhancer"] not in ASKED:
+        settled.origins["enhance"] = "card"
+        return False
     return named
 
 

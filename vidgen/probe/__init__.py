@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from vidgen.core.errors import UsageRefused
 from vidgen.core.machine import Device, Gpu, Machine
 from vidgen.probe import amd, memory, nvidia
 from vidgen.probe.builds import torch_cuda, torch_hip
@@ -27,8 +26,6 @@ __all__ = [
     "torch_hip",
 ]
 
-MOST_GIB = 100_000
-
 
 @cache
 def machine() -> Machine:
@@ -44,13 +41,7 @@ def cuda_card() -> Machine | None:
 
 
 def imagined(*, vram_gib: float | None = None, ram_gib: float | None = None, gpu: Gpu | None = None) -> Machine:
-    """This machine with another memory or card: `vram_gib` gives it a CUDA card, 0 takes its card away.
-
-    Refuses (exit 2) what no machine has.
-    """
-    for name, gib in (("--vram", vram_gib), ("--ram", ram_gib)):
-        if gib is not None and not 0 <= gib <= MOST_GIB:
-            raise UsageRefused(f"{name} {gib:g} is no size of a memory in GiB", f"write {name} 24")
+    """This machine with another memory or card: `vram_gib` gives it a CUDA card, 0 takes its card away."""
     found = machine()
     if ram_gib is not None:
         found = replace(found, ram_gib=ram_gib, available_gib=0.0)

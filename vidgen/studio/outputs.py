@@ -18,6 +18,8 @@ from vidgen.studio.part import RECORD, sweep
 PICTURE = re.compile(r"\d{4,}\.png|record\.json")
 """What a folder of pictures holds."""
 
+INSTEAD = "add --overwrite or --skip-existing, or give another --output"
+
 LARGEST = 1 << 24
 """Bytes of a record."""
 
@@ -31,12 +33,18 @@ class Place:
 
 
 def places(
-    requests: Sequence[Request], *, chosen: bool, overwrite: bool, skip_existing: bool, today: date
+    requests: Sequence[Request],
+    *,
+    chosen: bool,
+    overwrite: bool,
+    skip_existing: bool,
+    today: date,
+    instead: str = INSTEAD,
 ) -> list[Place]:
     """A place for each request, in order.
 
     An output that the user did not choose never meets an existing file: it gets a counter. One that the user chose is
-    refused (exit 6) when it exists, unless it may be overwritten or skipped.
+    refused (exit 6) when it exists, unless it may be overwritten or skipped; `instead` says what can be done.
     """
     taken: set[Path] = set()
     found = []
@@ -47,7 +55,7 @@ def places(
         if path in taken:
             raise OutputRefused(f"two clips would be called {path}", "use {seed} in --output")
         taken.add(path)
-        found.append(_place(path, overwrite=overwrite, skip_existing=skip_existing))
+        found.append(_place(path, overwrite=overwrite, skip_existing=skip_existing, instead=instead))
     return found
 
 
@@ -71,13 +79,13 @@ def _there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
-def _place(path: Path, *, overwrite: bool, skip_existing: bool) -> Place:
+def _place(path: Path, *, overwrite: bool, skip_existing: bool, instead: str) -> Place:
     if _there(path):
         sweep(path)
         if skip_existing:
             return Place(path=path, skip=True)
         if not overwrite:
-            raise OutputRefused(f"{path} exists", "add --overwrite or --skip-existing, or give another --output")
+            raise OutputRefused(f"{path} exists", instead)
         _replaceable(path)
     if _foreign(_beside(path)) and not overwrite:
         said = f"{_beside(path)} is there, where the clip's record goes, and is no record of vidgen's"
