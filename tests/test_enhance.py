@@ -211,7 +211,7 @@ def spoil(folder: Path, name: str) -> None:
             facts |= {"architectures": ["OwnForCausalLM"], "auto_map": {"AutoModelForCausalLM": "code.OwnForCausalLM"}}
             (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
         case "no class":
-            (folder / "config.json").unlink()
+            (folder / "config.json").write_text("{}")
         case "empty":
             (folder / "config.json").unlink()
         case "a model that draws":

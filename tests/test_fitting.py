@@ -129,7 +129,7 @@ def test_a_draft_that_ends_in_time_is_a_draft_of_a_smaller_whole() -> None:
     """Half of what is asked for, and not half of that half."""
     machine = gpus.rated(replace(cuda(80), name="NVIDIA GeForce RTX 4090"))
     words: dict[str, Any] = {"prompt": "a cat", "model": "ltx-2-19b-distilled-x2", "machine": machine, "draft": True}
-    [asked], [smaller] = (vidgen.prepare("t2v", **words, **size) for size in ({}, {"size": "1152x768"}))
+    [asked], [smaller] = (vidgen.prepare("t2v", size=size, **words) for size in (None, "1152x768"))
     assert smaller.plan.seconds < asked.plan.seconds
     [made] = vidgen.prepare("t2v", **words, frames=121, budget=f"{smaller.plan.seconds + 0.1:.1f}s")
     assert (made.whole, made.request.width) == (smaller.whole, 576)
