@@ -183,7 +183,7 @@ def test_what_is_no_draft_is_refused(model: Path, picture: Path) -> None:
     says(refused, 3, "first.png has no record of how it was made", "vidgen writes")
     with pytest.raises(InputRefused) as refused:
         finalize("nowhere.mkv.latents")
-    says(refused, 3, "nowhere.mkv.latents is no folder of vidgen's")
+    says(refused, 3, "nowhere.mkv.latents is not there", "--draft")
 
 
 def test_a_draft_whose_latents_are_gone_damaged_or_anothers_is_refused(model: Path) -> None:

@@ -185,7 +185,7 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
 def _unweighed(card: ModelCard, weights: Weights) -> Iterator[str]:
     if parts := hub.unweighed(card, weights):
         named = " and ".join(parts)
-        yield f"how large the {named} of {card.name} are is known when they are here: the plan counts nothing for them"
+        yield f"what nobody has counted is in no plan until it is here: of {card.name} that is {named}"
 
 
 def _found(job: Job, brief: Brief) -> Job:

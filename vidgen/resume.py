@@ -119,6 +119,8 @@ def _one(brief: Brief, card: ModelCard, found: asked.Asked, overwrite: bool) -> 
 
 def _draft(clip: Path) -> asked.Asked:
     """What is kept of the draft `clip`, by its name or that of its folder."""
+    if not clip.exists():
+        raise InputRefused(f"{clip} is not there", "give the clip that --draft has made")
     found = asked.read(clip) if clip.suffix in (part.KEPT, part.PART) else _beside(clip)
     if not found.draft:
         raise _no_draft(clip)
@@ -133,8 +135,6 @@ def _draft(clip: Path) -> asked.Asked:
 
 def _beside(clip: Path) -> asked.Asked:
     """What is kept beside `clip`, which is to be what was made of it."""
-    if not clip.exists():
-        raise InputRefused(f"{clip} is not there", "give the clip that --draft has made")
     made = record.read(clip).get("request")
     if not isinstance(made, dict) or "draft" not in made:
         raise _no_draft(clip)

@@ -7,6 +7,8 @@ import pytest
 
 from tests.values import CARD, says
 from vidgen.catalog import settings
+from vidgen.cli.options import MANNERS
+from vidgen.core import words
 from vidgen.core.errors import UsageRefused
 from vidgen.core.request import Mode
 from vidgen.planning.settle import Subject, settle
@@ -84,6 +86,17 @@ def test_an_unknown_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageRefused) as refused:
         settings.layers({})
     says(refused, 2, "VIDGEN_STPES is not a setting; did you mean steps?", "unset VIDGEN_STPES")
+
+
+def test_an_option_of_one_run_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDGEN_SKIP_EXISTING", "1")
+    with pytest.raises(UsageRefused) as refused:
+        settings.environment()
+    says(refused, 2, "VIDGEN_SKIP_EXISTING is not a setting, but an option", "and give --skip-existing")
+
+
+def test_the_options_of_one_run_are_those_of_the_command_line() -> None:
+    assert set(words.OPTIONS) == set(MANNERS)
 
 
 @pytest.mark.parametrize("name", ["VIDGEN_DEBUG", "VIDGEN_FAMILIES", "VIDGENSTEPS", "MY_VIDGEN_STEPS"])

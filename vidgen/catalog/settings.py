@@ -10,7 +10,7 @@ from typing import Any
 
 from vidgen.catalog.tables import load
 from vidgen.core.errors import UsageRefused
-from vidgen.core.words import SETTINGS, nearest
+from vidgen.core.words import OPTIONS, SETTINGS, nearest
 
 PREFIX = "VIDGEN_"
 RESERVED = frozenset({"VIDGEN_CACHE", "VIDGEN_CONFIG", "VIDGEN_DEBUG", "VIDGEN_FAMILIES"})
@@ -62,6 +62,9 @@ def environment() -> dict[str, str]:
         if not name.startswith(PREFIX) or name in RESERVED or not value:
             continue
         key = name.removeprefix(PREFIX).lower()
+        if key in OPTIONS:
+            flag = f"--{key.replace('_', '-')}"
+            raise UsageRefused(f"{name} is not a setting, but an option of one run", f"unset {name}, and give {flag}")
         if key not in SETTINGS:
             raise UsageRefused(f"{name} is not a setting{nearest(key, SETTINGS)}", f"unset {name}")
         found[key] = value

@@ -40,6 +40,21 @@ SETTINGS = (
 )
 """Every setting that a flag, a preset, a variable or a configuration file may give."""
 
+OPTIONS = (
+    "lora",
+    "prompt_file",
+    "overwrite",
+    "skip_existing",
+    "keep_latents",
+    "draft",
+    "checkpoint_every",
+    "wait",
+    "fallback",
+    "budget",
+    "json",
+)
+"""What is said of one run alone: a flag, and no setting."""
+
 OUTPUT = "{slug}-{seed}.mp4"
 """What a clip is called when nobody says."""
 
