@@ -60,10 +60,9 @@ def prepare(
     """One job for each seed, with every decision taken. A clip that was left unfinished is gone on with.
 
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
-    (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
-    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `draft`: the first of two stages alone. `machine`: plan for
-    that one. `budget` ("10m") makes the largest clips that end in that time. `counting` plans by what the very clip
-    takes, counted with torch but without weights, and is told how far that is.
+    (`"PATH[:WEIGHT]"`). `typed` are settings by name, spelt as on the command line: `size="100x60"`, `seed="1..3"`.
+    `draft`: the first of two stages alone. `machine`: plan for that one. `budget` ("10m") makes the largest clips that
+    end in that time. `counting`: plan by counting the very clip, and tell it how far that is.
 
     Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
