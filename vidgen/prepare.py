@@ -62,9 +62,8 @@ def prepare(
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
     (`"PATH[:WEIGHT]"`). `typed` are settings by name, spelt as on the command line: `size="100x60"`, `seed="1..3"`.
     `draft`: the first of two stages alone. `machine`: plan for that one. `budget` ("10m") makes the largest clips that
-    end in that time. `counting`: plan by counting the very clip, and tell it how far that is.
-
-    Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
+    end in that time. `counting`: plan by counting the very clip, and tell it how far that is. Raises a `Refusal` for
+    whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
     brief = Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
