@@ -159,7 +159,6 @@ def test_a_model_that_is_not_here_is_counted_by_what_is_published_of_it(vidgen: 
 
 FULL = {
     "hunyuan-video": (),
-    "hunyuan-video-1.5-480p-t2v": (),
     "ltx-2.3-distilled": (),
     "ltx-video-13b-0.9.7-dev-x2": (),
     "ltx-video-13b-0.9.8-distilled-long": ("--seconds", "20"),
