@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tools.costs import models
+from tools.costs.count import blueprint
 from vidgen.backends import twin
 from vidgen.catalog import cards, twins
 from vidgen.core.card import NAMED, ModelCard
@@ -25,13 +25,13 @@ FILE = 2 * 2**30
 
 def build(card: ModelCard, folder: Path) -> None:
     """The model of `card` in `folder`; what has no weights is its twin's."""
-    described, way = twins.twin(card.family), next(iter(card.ways.values()))
+    plan, described, way = blueprint(card), twins.twin(card.family), next(iter(card.ways.values()))
     with tempfile.TemporaryDirectory() as small:
         tiny = twin.build(described, Path(small), pipeline=way.pipeline, says={**card.index, NAMED: card.name})
         shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     for part in card.components:
         if part.parameters:
-            write(folder / part.name, models.full(card.name, part.name), torch.float32 if part.wide else torch.bfloat16)
+            write(folder / part.name, plan.full(part.name), torch.float32 if part.wide else torch.bfloat16)
 
 
 def write(folder: Path, part: Any, dtype: torch.dtype) -> None:

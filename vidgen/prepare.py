@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, enhancers, fitting, history, hub, probe, reading
+from vidgen import adapters, enhancers, exact, fitting, history, hub, probe, reading
 from vidgen.catalog import cards, gpus, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
@@ -35,6 +35,7 @@ class Brief:
     fresh_seed: int
     draft: bool = False
     enhancer: Enhancer | None = None
+    counting: exact.Listener | None = None
 
 
 def prepare(
@@ -53,16 +54,16 @@ def prepare(
     draft: bool = False,
     budget: str = "",
     machine: Machine | None = None,
+    counting: exact.Listener | None = None,
     **typed: Any,
 ) -> list[Job]:
     """One job for each seed, with every decision taken. A clip that was left unfinished is gone on with.
 
     `picture` is the first frame of i2v, `at` the keyframes of keyframe (`"FRAME:IMAGE[:STRENGTH]"`), `lora` files
-    (`"PATH[:WEIGHT]"`). `typed` are settings by name, in any spelling that the command line takes: `model="pocket"`,
-    `size="100x60"`, `seed="1..3"`, `output="clip.mp4"`. `draft`: the first of two stages alone. `machine`: plan for
-    that one. `budget` ("10m") makes the largest clips that end in that time.
-
-    Raises a `Refusal` for whatever could not succeed; weights that are not there are not one: `run` refuses them.
+    (`"PATH[:WEIGHT]"`). `typed` are settings by name, spelt as on the command line: `size="100x60"`, `seed="1..3"`.
+    `draft`: the first of two stages alone. `machine`: plan for that one. `budget` ("10m") makes the largest clips that
+    end in that time. `counting`: plan by counting the very clip, and tell it how far that is. Raises a `Refusal` for
+    whatever could not succeed; weights that are not there are not one: `run` refuses them.
     """
     brief = Brief(
         subject=_subject(Mode(mode), prompt, picture, at, lora),
@@ -70,6 +71,7 @@ def prepare(
         machine=gpus.rated(machine or probe.machine()),
         fresh_seed=secrets.randbelow(2**32),
         draft=draft,
+        counting=counting,
     )
     manners: dict[str, Any] = {"wait": wait, "checkpoint_every": checkpoint_every, "keep_latents": keep_latents}
     manners |= {"fallback": fallback, "skip_existing": skip_existing}
@@ -159,11 +161,11 @@ def _drawn(brief: Brief, card: ModelCard) -> Drawn:
 def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     drawn = _drawn(brief, known)
-    requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
-    notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], card, weights)]
-    notes += [*reading.unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
+    requests, canvas, weights = drawn.requests, drawn.canvas, hub.find(drawn.card)
+    notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], drawn.card, weights)]
+    notes += [*reading.unknown(requests[0], drawn.card, weights), *_worn(requests[0], drawn.card, weights)]
     try:
-        plan = fitting.planned(requests[0], card, canvas, brief.machine, weights)
+        card, plan, counted = exact.planned(requests[0], drawn.card, canvas, brief.machine, weights, brief.counting)
     except Refusal as refusal:
         raise located(refusal, drawn.origins) from None
     enhancer = brief.enhancer or _enhancer(requests[0], card, plan, weights)
@@ -179,6 +181,7 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
             whole=drawn.whole,
             notes=tuple(_unweighed(card, weights)),
             enhancer=enhancer,
+            counted=counted,
         )
 
 

@@ -5,8 +5,8 @@ from copy import deepcopy
 import pytest
 import torch
 
-from tools.costs.live import Live
 from vidgen.backends.chunks import chunked
+from vidgen.backends.counting.live import Live
 
 TINY = {"latent_channels": 4, "block_out_channels": (8, 8, 16, 16, 16), "layers_per_block": 1}
 """Two sizes of layers, so that some are enlarged in channels too; it compresses by 16 in space and 4 in time."""

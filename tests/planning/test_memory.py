@@ -178,6 +178,20 @@ def test_what_is_drawn_in_tiles_is_joined_in_the_hosts_memory_and_leaves_the_dev
     assert alone.work_gib == 3.25 * film + KERNELS_GIB
 
 
+def test_a_side_of_tiles_that_was_counted_for_itself_goes_by_that() -> None:
+    wanted = request(width=1024, height=512, frames=33)
+    card = replace(CARD, cost=replace(CARD.cost, tiles_gib={TILED.tiling: 0.125}))
+    usual, counted = (phases(wanted, one, draw(wanted, one), NOTHING, TILED)[2].work_gib for one in (CARD, card))
+    assert usual - counted == pytest.approx(0.5 - 0.125)
+
+
+def test_what_a_token_takes_in_32_bits_may_be_counted() -> None:
+    card = replace(CARD, cost=replace(CARD.cost, widened=1.75))
+    rungs = (BF16_PHASE, FP32_PHASE)
+    narrow, wide = (phases(request(), card, draw(request(), card), NOTHING, rung)[1].work_gib for rung in rungs)
+    assert wide == 1.75 * narrow
+
+
 def test_twice_the_precision_is_twice_the_memory() -> None:
     narrow, wide = (planned(rung, request(width=512, height=512)) for rung in (BF16_PHASE, FP32_PHASE))
     for phase in Phase:

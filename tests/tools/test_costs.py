@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.costs import count, models
-from tools.costs.decoders import decoding
-from tools.costs.live import Live
-from tools.costs.measure import one_pass
+from tools.costs import count
+from tools.costs.count import blueprint
 from tools.costs.written import put
+from vidgen.backends.counting import figures
+from vidgen.backends.counting.decoders import decoding
+from vidgen.backends.counting.live import Live
+from vidgen.backends.counting.passes import one_pass
 from vidgen.catalog import cards
 from vidgen.core.plan import Canvas
 
@@ -95,10 +97,10 @@ def test_attention_is_counted_by_its_pairs_and_a_mask_once_more_in_numbers(maske
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_counts_every_parameter_and_its_blocks(name: str) -> None:
-    card = cards.card(name)
-    found = {part.name: count.parameters(models.full(name, part.name)) for part in card.components if part.parameters}
+    card, plan = cards.card(name), blueprint(cards.card(name))
+    found = {part.name: figures.parameters(plan.full(part.name)) for part in card.components if part.parameters}
     assert found == {part.name: part.parameters for part in card.components if part.parameters}
-    for part, said in count.parts(card).items():
+    for part, said in figures.parts(plan).items():
         known = card.component(part)
         assert said == {key: getattr(known, key) for key in said}
     weightless = {part.name.rstrip("_2") for part in card.components if not (part.parameters or part.file)}
@@ -122,8 +124,8 @@ def test_a_pass_takes_what_was_counted_of_it_elsewhere(
 ) -> None:
     """By a simulation of its own, which met published peaks; petaFLOP of one pass."""
     card = cards.card(name)
-    found = one_pass(card, canvas)
-    assert found.peak / 2**10 / count.latent_tokens(card, canvas) == pytest.approx(kib, rel=0.01)
+    found = one_pass(blueprint(card), canvas)
+    assert found.peak / 2**10 / figures.latent_tokens(card, canvas) == pytest.approx(kib, rel=0.01)
     assert found.computed / 1e15 == pytest.approx(linear, rel=0.02)
     assert found.attended / 1e15 == pytest.approx(attention, rel=0.025)
 
@@ -134,7 +136,7 @@ def test_decoding_takes_what_others_measured() -> None:
 
     https://huggingface.co/blog/video_gen: the decoder is the peak once all else is off the card or in four bits.
     """
-    found = decoding(cards.card("hunyuan-video"), Canvas(width=768, height=512, frames=121))
+    found = decoding(blueprint(cards.card("hunyuan-video")), Canvas(width=768, height=512, frames=121))
     assert found.peak / 2**30 == pytest.approx(21.99 - 0.46, rel=0.01)
 
 
@@ -143,7 +145,7 @@ def test_decoding_takes_what_others_measured() -> None:
 def test_the_numbers_of_a_card_have_not_drifted(name: str) -> None:
     card = cards.card(name)
     canvas = count.default(card)
-    found, tokens = one_pass(card, canvas), count.latent_tokens(card, canvas)
+    found, tokens = one_pass(blueprint(card), canvas), figures.latent_tokens(card, canvas)
     assert found.peak / 2**10 / tokens == pytest.approx(card.cost.token_kib, abs=0.051)
     assert found.computed / tokens / 1e9 == pytest.approx(card.cost.token_gflop, rel=1e-3)
     assert found.attended / (tokens + found.text) ** 2 == pytest.approx(card.cost.pair_flop, rel=1e-3)

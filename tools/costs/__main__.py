@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from tools.costs import attention, count
 from tools.costs.written import put
 from vidgen.backends import quiet
+from vidgen.backends.counting import figures
 from vidgen.catalog import cards
 
 
@@ -19,7 +20,7 @@ def main(names: list[str]) -> None:
         if name != cards.BUILT_IN and (not names or name in names):
             path = cards.OWN / f"{name}.toml"
             text = put(path.read_text(encoding="utf-8"), "cost", count.costs(card, today))
-            for component, values in count.parts(card).items():
+            for component, values in figures.parts(count.blueprint(card)).items():
                 text = put(text, f"components.{component}", values)
             path.write_text(text, encoding="utf-8")
             print(name, flush=True)

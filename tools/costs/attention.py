@@ -1,11 +1,14 @@
 """The page of what attention takes with the masks of Diffusers and without them."""
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from tools.costs.count import GIB, default
-from tools.costs.measure import Pass, one_pass
+from tools.costs.count import blueprint, default
 from vidgen.backends.attention import WAYS
+from vidgen.backends.counting.calls import Asked
+from vidgen.backends.counting.figures import GIB
+from vidgen.backends.counting.passes import Pass, one_pass
 from vidgen.catalog import cards
 from vidgen.core.card import ModelCard
 from vidgen.core.request import Mode
@@ -60,11 +63,11 @@ def write(today: str) -> None:
 
 
 def _row(card: ModelCard) -> str:
-    canvas, pictured = default(card), Mode.T2V not in card.ways
+    plan, canvas, asked = blueprint(card), default(card), Asked(pictured=Mode.T2V not in card.ways)
     kind = card.component("transformer").kind
-    stock = one_pass(card, canvas, pictured=pictured, stock=True)
+    stock = one_pass(plan, canvas, asked, stock=True)
     read = WORDS if BY_ITSELF[kind].startswith("padding") else 0
-    ours = one_pass(card, canvas, pictured=pictured, prompt=read) if kind in WAYS else stock
+    ours = one_pass(plan, canvas, replace(asked, prompt=read)) if kind in WAYS else stock
     size = f"{canvas.width}x{canvas.height}, {canvas.frames} frames"
     cells = [_gib(stock), _gib(ours), _pflop(stock), _pflop(ours)]
     return f"| {card.name} | {size} | {' | '.join(cells)} | {BY_ITSELF[kind]} |\n"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from tools.costs.count import Value
+from vidgen.backends.counting.figures import Value
 
 AFTER = "schedule"
 """The table behind which costs stand in a card that had none."""

@@ -63,14 +63,19 @@ def texts(job: Job, conditioning: Tensors, device: str) -> dict[str, torch.Tenso
 
 def quotes(job: Job) -> None:
     """Refuse (exit 2) more text between quotation marks than is read: the rest would be cut without a word."""
-    quoted = quiet.found(PIPELINE, "extract_glyph_texts")
     for text in (job.request.prompt, job.request.negative if guided(job) else ""):
-        length = len((quoted(text) or "").encode()) + 1
+        length = quoted(text)
         if length > _limit(job):
             raise UsageRefused(
                 f"the text in quotation marks comes to {length} bytes, and {job.card.name} reads {_limit(job)}",
                 "quote less of it",
             )
+
+
+def quoted(text: str) -> int:
+    """Bytes of a text's quotations as they are read, with the mark at their end; 0 where there are none."""
+    words: str | None = quiet.found(PIPELINE, "extract_glyph_texts")(text)
+    return len(words.encode()) + 1 if words else 0
 
 
 def _limit(job: Job) -> int:

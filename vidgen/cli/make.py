@@ -12,6 +12,7 @@ from vidgen.catalog import gpus
 from vidgen.cli import screen
 from vidgen.cli.options import RUN, Progress, shared
 from vidgen.cli.plans import as_data, show
+from vidgen.cli.progress import display
 from vidgen.core.errors import InputRefused, UsageRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job
@@ -49,6 +50,12 @@ Ram = Annotated[
 Card = Annotated[
     str | None,
     typer.Option("--gpu", help="Plan for a machine with such a card: 4090, h100.", metavar="NAME", rich_help_panel=RUN),
+]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Count the very clip with the model's real classes, without weights.", rich_help_panel=RUN
+    ),
 ]
 
 making = typer.Typer()
@@ -136,9 +143,11 @@ def keyframe(
     ),
 )
 @shared
-def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any) -> None:
+def plan_t2v(
+    prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, exact: Exact = False, **given: Any
+) -> None:
     """What `vidgen t2v` would do."""
-    _plan(Mode.T2V, prompt, imagined(vram, ram, gpu), vram, **given)
+    _plan(Mode.T2V, prompt, imagined(vram, ram, gpu), vram, exact, **given)
 
 
 @planning.command(
@@ -147,10 +156,16 @@ def plan_t2v(prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card 
 )
 @shared
 def plan_i2v(
-    image: Picture, prompt: Prompt = "", vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any
+    image: Picture,
+    prompt: Prompt = "",
+    vram: Vram = None,
+    ram: Ram = None,
+    gpu: Card = None,
+    exact: Exact = False,
+    **given: Any,
 ) -> None:
     """What `vidgen i2v` would do."""
-    _plan(Mode.I2V, prompt, imagined(vram, ram, gpu), vram, picture=image, **given)
+    _plan(Mode.I2V, prompt, imagined(vram, ram, gpu), vram, exact, picture=image, **given)
 
 
 @planning.command(
@@ -162,10 +177,16 @@ def plan_i2v(
 )
 @shared
 def plan_keyframe(
-    prompt: Prompt = "", at: At = None, vram: Vram = None, ram: Ram = None, gpu: Card = None, **given: Any
+    prompt: Prompt = "",
+    at: At = None,
+    vram: Vram = None,
+    ram: Ram = None,
+    gpu: Card = None,
+    exact: Exact = False,
+    **given: Any,
 ) -> None:
     """What `vidgen keyframe` would do."""
-    _plan(Mode.KEYFRAME, prompt, imagined(vram, ram, gpu), vram, at=at or (), **given)
+    _plan(Mode.KEYFRAME, prompt, imagined(vram, ram, gpu), vram, exact, at=at or (), **given)
 
 
 def _make(
@@ -195,12 +216,17 @@ def imagined(vram: str | None, ram: str | None, gpu: str | None) -> Machine:
     return gpus.rated(probe.imagined(vram_gib=vram_gib, ram_gib=ram_gib, gpu=None if gpu is None else gpus.gpu(gpu)))
 
 
-def _plan(mode: Mode, prompt: str, machine: Machine, vram: str | None, **given: Any) -> None:
+def _plan(mode: Mode, prompt: str, machine: Machine, vram: str | None, exact: bool, **given: Any) -> None:
     """Plan for `machine`; the card that `vram` stands for is there to be used whole, whatever a variable says."""
     if vram is not None:
         given["typed"] = {**given["typed"], "vram": "auto"}
     as_json, text = given.pop("json"), text_of(prompt, given.pop("prompt_file"))
-    _print_plan(_jobs(mode, text, machine=machine, **given), as_json=as_json)
+    if not exact:
+        _print_plan(_jobs(mode, text, machine=machine, **given), as_json=as_json)
+        return
+    with display(Progress.AUTO) as shown:
+        jobs = _jobs(mode, text, machine=machine, counting=shown.event, **given)
+    _print_plan(jobs, as_json=as_json)
 
 
 def _print_plan(jobs: Sequence[Job], *, as_json: bool) -> None:

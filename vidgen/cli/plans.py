@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
-from vidgen.cli import screen
+from vidgen.cli import counted, screen
 from vidgen.core.amounts import duration
 from vidgen.core.enhancer import Enhancer
 from vidgen.core.machine import Device, Machine
@@ -43,6 +43,7 @@ def _facts(job: Job) -> list[list[str]]:
     rows.append(["time", f"about {duration(plan.seconds)}" if plan.seconds else UNTIMED])
     if not job.card.cost.token_kib:
         rows.append(["memory", UNMEASURED])
+    rows += counted.rows(job, job.counted) if job.counted else ()
     rows.append(["weights", _weights(job)])
     if job.enhancer:
         rows.append(["enhancer", _enhancer(job, job.enhancer)])
@@ -105,6 +106,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "host_gib": round(plan.host_gib, 3),
         "seconds": round(plan.seconds, 3),
         "measured": job.card.cost.measured,
+        "counted": counted.data(job, job.counted) if job.counted else None,
         "passed_over": list(plan.passed_over),
         "missing": list(job.weights.missing),
         "fetch": command(job.card, job.weights.missing) if job.weights.missing else "",

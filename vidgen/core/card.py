@@ -162,12 +162,13 @@ class Cost:
     `token_kib`: activations of one latent token in the transformer, in KiB at bf16; `pictured_kib`: the same with
     pictures among the latents, where each token then has a time of its own; 0: the same. A latent token is a cell of
     the grid. `picture_bytes`: what encoding the pictures takes before that, for each pixel of the canvas. `pair_bytes`:
-    what one block holds for each pair of latent tokens, where attention makes a mask of all pairs. `turns`: the passes
-    of guidance come one after the other, in the memory of one. `pixel_bytes`: the untiled decoder's peak, in bytes for
-    each pixel of each frame; `tile_gib`: its peak in tiles of `tile` pixels, the largest that are taken. Decoder and
-    encoder have the workspace of a convolution with them, as much as its input and output: cuDNN takes it, and on the
-    processor it stands for the copies that oneDNN makes. `frames`: how many are drawn at once, where a clip is drawn
-    piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
+    what one block holds for each pair of latent tokens, where attention makes a mask of all pairs. `widened`: how many
+    times as much a token takes in 32 bits. `turns`: the passes of guidance come one after the other, in the memory of
+    one. `pixel_bytes`: the untiled decoder's peak, in bytes for each pixel of each frame; `tile_gib`: its peak in tiles
+    of `tile` pixels, the largest that are taken, and `tiles_gib` that in tiles of other sides: one that is not there
+    goes by its area. Decoder and encoder have the workspace of a convolution with them, as much as its input and
+    output: cuDNN takes it, and on the processor it stands for the copies that oneDNN makes. `frames`: how many are
+    drawn at once, where a clip is drawn piece by piece, and `decoded`, how many the decoder takes at once; 0: all.
 
     Arithmetic: `token_gflop` of one latent token in one forward pass, and `pair_flop` of each pair of tokens, `text`
     tokens among them, as many as the longest prompt and a picture have. `pixel_mflop` of the decoder for each pixel of
@@ -178,9 +179,11 @@ class Cost:
     pictured_kib: float = 0.0
     picture_bytes: float = 0.0
     pair_bytes: float = 0.0
+    widened: float = 2.0
     turns: bool = False
     pixel_bytes: float = 0.0
     tile_gib: float = 0.0
+    tiles_gib: Mapping[int, float] = field(default_factory=dict)
     tile: int = 512
     frames: int = 0
     decoded: int = 0

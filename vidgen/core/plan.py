@@ -193,6 +193,24 @@ class Whole:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """What a plan was counted by, for the very request, in place of the numbers of the model's card.
+
+    `card` still has those, and `usual` is the rung that they choose; None where by them nothing fits. `parameters` are
+    those of each component that was counted. `configuration` is a sentence that says by which they were; `prompt` the
+    tokens that were counted for it, where `read` says so, else the most that it may have. `seconds`: how long it took.
+    """
+
+    card: ModelCard
+    usual: Rung | None
+    parameters: Mapping[str, int]
+    configuration: str
+    prompt: int
+    read: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A request with every decision taken.
 
@@ -203,7 +221,7 @@ class Job:
     that the job goes on from, where that was named. `fallback`: a phase that fails may go on on another rung, and
     `detours` are sentences that say where one did. `whole`: this is the draft of that clip, by the first of its model's
     two stages alone. `draft`: the folder of the draft that the job begins with. `enhancer` rewrites the prompt, and
-    `enhanced` is what it made of it, empty until then.
+    `enhanced` is what it made of it, empty until then. `counted`: its plan is by that, and its card has the numbers.
     """
 
     request: Request
@@ -227,6 +245,7 @@ class Job:
     draft: Path | None = None
     enhancer: Enhancer | None = None
     enhanced: str = ""
+    counted: Counted | None = None
 
     @property
     def steps(self) -> int:

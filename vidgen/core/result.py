@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """One moment of progress: `done` of `total` in `phase` (load, encode, denoise, decode, check, deliver).
+    """One moment of progress: `done` of `total` in `phase` (count, load, encode, denoise, decode, check, deliver).
 
     `clip` counts the clips of this run from 0 and `clips` says how many there are. `note` is a sentence for the user.
     """

@@ -141,7 +141,7 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         passes = 2 if batched(request, card) and not rung.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
         kib = (request.keyframes and card.cost.pictured_kib) or card.cost.token_kib
-        drawn = passes * (tokens * kib * wide / 2**20 + pairs)
+        drawn = passes * (tokens * kib * (card.cost.widened if wide > 1 else 1.0) / 2**20 + pairs)
         seen = canvas.width * canvas.height * card.cost.picture_bytes * wide / GIB if request.keyframes else 0.0
         return max(drawn, seen)
     if phase is Phase.DECODE:
@@ -157,7 +157,7 @@ def _decoded(card: ModelCard, canvas: Canvas, side: int) -> float:
     whole = pixels * min(frames, cost.decoded or frames) * cost.pixel_bytes / GIB
     if not side:
         return whole
-    tile = cost.tile_gib * min(1.0, side / cost.tile) ** 2
+    tile = cost.tiles_gib.get(side) or cost.tile_gib * min(1.0, side / cost.tile) ** 2
     piece = _film(card, canvas) * min(1.0, PIECE / frames) if cost.tile_gib else 0.0
     return min(tile + PIECES * piece, whole)
 

@@ -6,30 +6,50 @@ from typing import Any, TypeAlias
 
 import torch
 
+from vidgen.backends.counting.blueprint import Blueprint
 from vidgen.core.card import ModelCard
 from vidgen.core.plan import Canvas
 
 HALF = torch.bfloat16
 SEEN = 729
 """Tokens of a picture seen by SigLIP, of so many patches."""
+LOOKED_AT = 257
+"""Tokens of a picture seen by CLIP."""
 QUOTED = 256
 """Bytes of quoted text that HunyuanVideo-1.5 reads."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a request says beside its canvas: whether it has pictures, and how many stand beside the latents.
+
+    `prompt` is its tokens, 0 for as many as it may have; `quoted` its bytes between quotation marks; `fps` 0 is the
+    card's own.
+    """
+
+    pictured: bool = False
+    beside: int = 0
+    prompt: int = 0
+    quoted: int = 0
+    fps: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
     """A canvas in latents, the tokens of its text, and whether a picture is set in motion.
 
-    `spread`: each token of the picture has a timestep of its own, as pictures among the latents have. `padded`: what
-    there is none of is there as padding.
+    `spread`: each token of the picture has a timestep of its own, as pictures among the latents have; `timed`: so it is
+    without pictures too. `padded`: what there is none of is there as padding.
     """
 
     frames: int
     height: int
     width: int
     text: int
+    quoted: int
     pictured: bool
     spread: bool
+    timed: bool
     padded: bool
     seconds: float
 
@@ -41,40 +61,48 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compression:
-    """Frames and pixels of a latent, and latents of a token in time and space."""
+    """Frames and pixels of a latent."""
 
     time: int
     space: int
-    patches: tuple[int, int] = (1, 1)
-    lead: int = 0
 
 
 COMPRESSION: Mapping[str, Compression] = {
-    "hunyuan": Compression(time=4, space=8, patches=(1, 2)),
-    "framepack": Compression(time=4, space=8, patches=(1, 2)),
+    "hunyuan": Compression(time=4, space=8),
+    "framepack": Compression(time=4, space=8),
     "hunyuan15": Compression(time=4, space=16),
     "ltx": Compression(time=8, space=32),
     "ltx2": Compression(time=8, space=32),
-    "wan": Compression(time=4, space=8, patches=(1, 2)),
-    "cogvideox": Compression(time=4, space=8, patches=(1, 2)),
-    "mochi": Compression(time=6, space=8, patches=(1, 2)),
+    "wan": Compression(time=4, space=8),
+    "cogvideox": Compression(time=4, space=8),
+    "mochi": Compression(time=6, space=8),
 }
+"""Every family that is counted."""
 
 
-def scene(card: ModelCard, canvas: Canvas, *, pictured: bool = False, padded: bool = False, words: int = 0) -> Scene:
-    """`canvas` as the transformer of `card` sees it, with a prompt of `words` tokens; 0: as long as it may be."""
-    pressed = COMPRESSION[card.family]
-    space = 16 if card.settings.get("expand_timesteps") else pressed.space
-    frames = (canvas.frames - 1) // pressed.time + 1
+def compression(plan: Blueprint) -> Compression:
+    """How the VAE of `plan` compresses: LTX-Video's says it itself, and small ones say otherwise than the released."""
+    if plan.card.family != "ltx":
+        usual = COMPRESSION[plan.card.family]
+        return replace(usual, space=16) if plan.card.settings.get("expand_timesteps") else usual
+    vae = plan.full("vae")
+    return Compression(time=vae.temporal_compression_ratio, space=vae.spatial_compression_ratio)
+
+
+def scene(plan: Blueprint, canvas: Canvas, asked: Asked, *, padded: bool = False) -> Scene:
+    """`canvas` as the transformer of `plan` sees it."""
+    card, pressed = plan.card, compression(plan)
     return Scene(
-        frames=frames,
-        height=canvas.height // space,
-        width=canvas.width // space,
-        text=words or card.tokens,
-        pictured=pictured,
-        spread=pictured or "overlap" in card.settings,
+        frames=(canvas.frames - 1) // pressed.time + 1 + asked.beside,
+        height=canvas.height // pressed.space,
+        width=canvas.width // pressed.space,
+        text=asked.prompt or card.tokens,
+        quoted=QUOTED if padded else asked.quoted,
+        pictured=asked.pictured,
+        spread=asked.pictured or "overlap" in card.settings,
+        timed=bool(card.settings.get("expand_timesteps")),
         padded=padded,
-        seconds=canvas.frames / float(str(card.defaults["fps"])),
+        seconds=canvas.frames / (asked.fps or float(str(card.defaults["fps"]))),
     )
 
 
@@ -148,8 +176,8 @@ def _framepack(config: Any, scene: Scene) -> Words:
 
 
 def _hunyuan15(config: Any, scene: Scene) -> Words:
-    """Nothing is quoted, so that the second encoder has nothing to say; without a picture nothing is seen."""
-    seen, quoted = SEEN if scene.pictured or scene.padded else 0, QUOTED if scene.padded else 0
+    """Where nothing is quoted the second encoder has nothing to say; without a picture nothing is seen."""
+    seen, quoted = SEEN if scene.pictured or scene.padded else 0, scene.quoted
     return {
         "hidden_states": empty(1, config.in_channels, *scene.shape),
         "timestep": empty(1),
@@ -195,14 +223,15 @@ def _ltx2(config: Any, scene: Scene) -> Words:
 
 
 def _wan(config: Any, scene: Scene) -> Words:
-    """Wan 2.2 5B has a timestep for each token; Wan 2.1 sees one or two pictures of 257 patches."""
+    """Wan 2.2 5B has a timestep for each token; Wan 2.1 sees one or two pictures."""
     tokens = scene.frames * scene.height * scene.width // 4
     pictures = 2 if config.pos_embed_seq_len else 1
+    seen = (config.pos_embed_seq_len or 0) // 2 or LOOKED_AT
     return {
         "hidden_states": empty(1, config.in_channels, *scene.shape),
-        "timestep": empty(1, tokens, dtype=torch.float32) if config.in_channels == 48 else _moment(),
+        "timestep": empty(1, tokens, dtype=torch.float32) if scene.timed else _moment(),
         "encoder_hidden_states": empty(1, scene.text, config.text_dim),
-        "encoder_hidden_states_image": empty(pictures, 257, config.image_dim) if config.image_dim else None,
+        "encoder_hidden_states_image": empty(pictures, seen, config.image_dim) if config.image_dim else None,
     }
 
 

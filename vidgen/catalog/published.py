@@ -1,14 +1,10 @@
-"""Full-size models on the meta device: as their configurations have them, without a byte of weights."""
+"""What is published of full-size models: the configurations of their components, for whom their files are not here."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatch
-from importlib import import_module
 from typing import Any
 
-import torch
-
-from vidgen.backends import pipes
-from vidgen.catalog import cards
+from vidgen.core.card import ModelCard
 
 T5_XXL = {"d_model": 4096, "num_layers": 24, "num_heads": 64, "d_kv": 64, "d_ff": 10240, "vocab_size": 32128}
 GATED = {"feed_forward_proj": "gated-gelu"}
@@ -197,48 +193,14 @@ What comes later counts more.
 """
 
 
-def arguments(name: str, component: str) -> dict[str, Any]:
-    """What the configuration of one component of the card `name` says beside its class's own defaults."""
+def of(card: ModelCard) -> dict[str, dict[str, Any]]:
+    """What the configuration of each component of a card of ours says beside its class's own defaults."""
+    return {part.name: _arguments(card.name, part.name) for part in card.components}
+
+
+def _arguments(name: str, component: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for names, components, words in ARGUMENTS:
         if fnmatch(name, names) and fnmatch(component, components):
             found |= words
     return found
-
-
-BUILT: dict[str, Any] = {}
-"""Models by their class and configuration: many cards have the same."""
-
-
-def full(name: str, component: str, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """One component of the card `name` at full size, as Diffusers loads it in `dtype`, without weights.
-
-    What Diffusers keeps in 32 bits stays in 32.
-    """
-    key = f"{known_by(name, component)} in {dtype}"
-    if key not in BUILT:
-        card = cards.card(name)
-        kind = card.component(component).kind
-        kinds = {**pipes.KINDS, **import_module(f"vidgen.backends.{card.family}").KINDS}
-        BUILT[key] = _cast(_made(getattr(import_module(kinds[kind].module), kind), arguments(name, component)), dtype)
-    return BUILT[key]
-
-
-def known_by(name: str, component: str) -> str:
-    """What a component is known by: its class, and what its configuration says."""
-    return f"{cards.card(name).component(component).kind} {arguments(name, component)}"
-
-
-def _made(kind: Any, words: Mapping[str, Any]) -> Any:
-    """A model of Diffusers by its words, one of Transformers by a configuration of them."""
-    config = getattr(kind, "config_class", None)
-    with torch.device("meta"):
-        return (kind(config(**words)) if config else kind(**words)).eval().requires_grad_(False)
-
-
-def _cast(model: Any, dtype: torch.dtype) -> Any:
-    kept = set(getattr(model, "_keep_in_fp32_modules", None) or ())
-    for path, weight in [*model.named_parameters(), *model.named_buffers()]:
-        if weight.is_floating_point() and not kept & set(path.split(".")):
-            weight.data = weight.data.to(dtype)
-    return model
