@@ -48,7 +48,8 @@ def calibrate(*, as_json: bool) -> None:
         for one in measures
     ]
     screen.table(rows)
-    screen.result(f"Differences below {SMALL_GIB:g} GiB are the process's own. The times are remembered for plans.")
+    screen.result(f"Differences below {SMALL_GIB:g} GiB are the process's own.")
+    screen.result("The times are remembered for plans; the first encode starts the libraries too.")
 
 
 def _made(folder: Path) -> Iterator[list[Measure]]:
@@ -81,7 +82,7 @@ def _measures(clip: str, job: Job, result: Result) -> Iterator[Measure]:
             clip=clip,
             phase=phase.phase,
             predicted_gib=round(phase.gib, 3),
-            measured_gib=round(result.peak_gib[phase.phase] - result.standing_gib, 3),
+            measured_gib=round(max(0.0, result.peak_gib[phase.phase] - result.standing_gib), 3),
             predicted_seconds=round(phase.seconds, 3),
             measured_seconds=result.seconds[phase.phase],
         )
