@@ -24,6 +24,7 @@ STOREYS = (
     {
         "adapters",
         "enhancers",
+        "ggufs",
         "catalog",
         "planning",
         "probe",

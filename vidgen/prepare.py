@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, enhancers, fitting, history, hub, probe, reading
+from vidgen import adapters, enhancers, fitting, ggufs, history, hub, probe, reading
 from vidgen.catalog import cards, gpus, loras, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
@@ -121,6 +121,10 @@ def _reduced(brief: Brief, settings: Mapping[str, Any]) -> Brief:
 def modelled(brief: Brief) -> list[Job]:
     """A job for each seed, of the model that is named, or of the best."""
     name, _ = settings.first(brief.layers, "model", "auto")
+    if name == "auto" and words.ggufs(settings.first(brief.layers, "gguf", "")[0]):
+        raise UsageRefused(
+            "nothing says whose transformer the GGUF file is", "name the model: --model NAME --gguf FILE"
+        )
     return _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
 
 
@@ -152,6 +156,7 @@ def _drawn(brief: Brief, card: ModelCard) -> Drawn:
     """What is to be drawn by `card`."""
     requests, origins = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
     canvas, said = check(requests[0], card)
+    card = ggufs.carried(card, requests[0].ggufs)
     drawn = Drawn(requests=requests, origins=origins, card=card, canvas=canvas, adjustments=said)
     return drafts.drafted(drawn, cards.cards().values()) if brief.draft else drawn
 
@@ -160,6 +165,7 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     drawn = _drawn(brief, known)
     requests, card, canvas, weights = drawn.requests, drawn.card, drawn.canvas, hub.find(drawn.card)
+    ggufs.fitting(card, weights)
     notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], card, weights)]
     notes += [*reading.unknown(requests[0], card, weights), *_worn(requests[0], card, weights)]
     plan = fitting.planned(requests[0], card, canvas, brief.machine, weights)

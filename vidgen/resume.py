@@ -73,7 +73,7 @@ def finalize(
 def _brief(found: asked.Asked, card: ModelCard, output: str, machine: Machine | None) -> Brief:
     return Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
-        layers=layered({**found.settings, "model": card.name, "output": output}),
+        layers=layered({**found.settings, "gguf": found.ggufs, "model": card.name, "output": output}),
         machine=gpus.rated(machine or probe.machine()),
         fresh_seed=0,
         enhancer=found.enhancer,

@@ -105,15 +105,26 @@ def loaded(kind: Any, folder: Path, tensors: Mapping[str, torch.Tensor], dtype: 
 
 def refuse(name: str, folder: Path, report: Report) -> None:
     """Refuse weights that are not exactly those that the class expects: the rest would be random or ignored."""
+    if keys := _worst(report)[1]:
+        raise WeightsRefused(
+            f"{name} in {_place(folder, keys[0])} does not fit its class: {said(report)}",
+            "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
+        )
+
+
+def said(report: Report) -> str:
+    """The first kind of fault in words, and the first keys that have it; nothing where there is none."""
+    word, keys = _worst(report)
+    more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
+    return f"{word} {', '.join(keys[:MOST_NAMED])}{more}" if keys else ""
+
+
+def _worst(report: Report) -> tuple[str, list[str]]:
+    """The first kind of fault that there is, as a word, and the keys that have it."""
     for fault, word in FAULTS.items():
-        keys = sorted(_said(key) for key in report.get(fault, ()))
-        if keys:
-            more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
-            raise WeightsRefused(
-                f"{name} in {_place(folder, keys[0])} does not fit its class: "
-                f"{word} {', '.join(keys[:MOST_NAMED])}{more}",
-                "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
-            )
+        if keys := sorted(_said(key) for key in report.get(fault, ())):
+            return word, keys
+    return "", []
 
 
 def faulty(report: Report) -> bool:

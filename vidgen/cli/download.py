@@ -14,9 +14,11 @@ from vidgen.cli.make import How, Quiet, example
 from vidgen.cli.models import Json
 from vidgen.cli.options import Progress, model_names
 from vidgen.cli.transfers import shown, stoppable
+from vidgen.core import words
 from vidgen.core.amounts import amount, several
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.ggufs import carried
 from vidgen.weights import order as ordering
 from vidgen.weights import place
 from vidgen.weights.answers import Line
@@ -46,6 +48,10 @@ def download(
     repair: Annotated[
         bool, typer.Option("--repair", help="Hash what is here again, and fetch what is damaged or missing.")
     ] = False,
+    gguf: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out the transformer that comes from this GGUF file.", metavar="[NAME=]FILE"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     progress: How = Progress.AUTO,
@@ -56,7 +62,8 @@ def download(
     """
     if check + repair + dry_run > 1:
         raise UsageRefused("--dry-run, --verify and --repair are three things", "give one of them")
-    known = list({entry.name: entry for entry in map(_known, models)}.values())
+    files = words.ggufs(gguf or ())
+    known = list({entry.name: carried(entry, files) for entry in map(_known, models)}.values())
     how = Progress.OFF if quiet else progress
     if check:
         _check(known, as_json=as_json, how=how)

@@ -71,7 +71,10 @@ def words_of(found: dict[str, Any]) -> list[str]:
     words += ["--model", request["model"], "--size", size, *(["--draft"] if "draft" in request else [])]
     for name in ("frames", "fps", "steps", "guidance_scale", "seed", "fit", "background", "negative", "codec"):
         words += [f"--{name.replace('_', '-')}", str(request[name])]
-    words += ["--precision", found["plan"]["precision"]]
+    ggufs = [f"{gguf['component']}={gguf['path']}" for gguf in request.get("ggufs", ())]
+    for gguf in ggufs:
+        words += ["--gguf", gguf]
+    words += ["--precision", "auto" if ggufs else found["plan"]["precision"]]
     if request.get("true_cfg_scale", 1.0) > 1:
         words += ["--true-cfg-scale", str(request["true_cfg_scale"])]
     if request.get("force"):

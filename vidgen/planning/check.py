@@ -20,6 +20,7 @@ def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     _schedule(request, card)
     _keyframes(request, card)
     _loras(request, card)
+    _ggufs(request, card)
     _enhance(request, card)
     canvas = draw(request, card)
     if request.strict:
@@ -158,6 +159,22 @@ def _loras(request: Request, card: ModelCard) -> None:
             raise UsageRefused(
                 f"LoRA {lora.path} is not a .safetensors file", "only safetensors are loaded: convert it"
             )
+
+
+def _ggufs(request: Request, card: ModelCard) -> None:
+    """Refuse files for what is no transformer of the model; of a model that only decodes, none counts."""
+    if request.ggufs and request.precision != "auto":
+        said = f"precision {request.precision} does not go with a GGUF file, which says itself how it is held"
+        raise UsageRefused(said, "drop --precision, or write --precision auto")
+    names = [part.name for part in card.components if part.name.startswith("transformer") and not part.file]
+    for number, gguf in enumerate(request.ggufs if names else ()):
+        if gguf.component not in names:
+            raise UsageRefused(
+                f"{card.name} has no {gguf.component} to come from {gguf.path}",
+                f"name {' or '.join(names)}: --gguf {names[-1]}=FILE",
+            )
+        if gguf.component in {other.component for other in request.ggufs[:number]}:
+            raise UsageRefused(f"two GGUF files are given for {gguf.component}", f"give one, or {names[-1]}=FILE")
 
 
 def _enhance(request: Request, card: ModelCard) -> None:
