@@ -1,6 +1,7 @@
 """GGUF files as others write them: the tiny transformers of the tests, in any type that the library can write."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,30 +9,66 @@ import gguf
 import numpy as np
 from safetensors.torch import load_file
 
-HALF = gguf.GGMLQuantizationType.BF16
-"""What a matrix is kept in that has no whole number of pieces of another type."""
+from vidgen.catalog import cards
+
+ALIGNED = 32
+
+SIDES = {"attention_head_dim": 16, "rope_axes_dim": [4, 6, 6]}
+WIDER: Mapping[str, dict[str, Any]] = {
+    "hunyuan": SIDES,
+    "hunyuan15": SIDES,
+    "framepack": SIDES,
+    "ltx2": {
+        "attention_head_dim": 16,
+        "audio_attention_head_dim": 16,
+        "cross_attention_dim": 32,
+        "audio_cross_attention_dim": 32,
+    },
+    "mochi": {"attention_head_dim": 16},
+}
+"""What makes the rows of a twin's matrices whole pieces of 32, by family."""
+
+
+def pocket(file: Path = Path("pocket.gguf"), kind: str = "Q8_0", **how: Any) -> Path:
+    """The transformer of the built-in model."""
+    folder = cards.card("pocket").folder
+    assert folder is not None
+    return of(folder / "transformer", file, kind, **{"architecture": "ltxv", **how})
+
+
+def of(folder: Path, file: Path, kind: str = "Q8_0", **how: Any) -> Path:
+    """A file of the weights in a component's folder."""
+    return write(file, weights(folder), kind, **how)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """The tensors in a component's folder."""
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
 
 
 def write(
     file: Path,
     tensors: Mapping[str, Any],
-    kind: str,
+    kind: str = "Q8_0",
     *,
     architecture: str = "wan",
     rename: Callable[[str], str] = str,
-    **facts: int,
+    facts: Mapping[str, int] | None = None,
+    packed: Mapping[str, tuple[str, np.ndarray[Any, Any]]] | None = None,
 ) -> Path:
-    """A file of these tensors: matrices of the blocks in `kind`, what else there is in 32 bits."""
+    """A file of these tensors: matrices of blocks in `kind`, all else in 32 bits; those `packed` as they are."""
     writer = gguf.GGUFWriter(file, architecture)
-    for name, fact in facts.items():
-        writer.add_uint32(name.replace("__", "."), fact)
+    for name, fact in (facts or {}).items():
+        writer.add_uint32(name, fact)
     for name, tensor in tensors.items():
         values = tensor.float().numpy()
-        wanted = _kind(name, values, gguf.GGMLQuantizationType[kind])
-        if wanted is None:
-            writer.add_tensor(rename(name), values)
-        else:
+        if packed and name in packed:
+            writer.add_tensor(rename(name), packed[name][1], raw_dtype=gguf.GGMLQuantizationType[packed[name][0]])
+        elif matrix(name, values.shape):
+            wanted = gguf.GGMLQuantizationType[kind]
             writer.add_tensor(rename(name), gguf.quants.quantize(values, wanted), raw_dtype=wanted)
+        else:
+            writer.add_tensor(rename(name), values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -39,17 +76,24 @@ def write(
     return file
 
 
-def of(folder: Path, file: Path, kind: str = "Q8_0", **how: Any) -> Path:
-    """A file of the weights in a component's folder."""
-    tensors = {
-        name: tensor for each in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(each).items()
-    }
-    return write(file, tensors, kind, **how)
+def matrix(name: str, shape: Iterable[int]) -> bool:
+    """Whether a tensor is the matrix of a linear layer in a block, with whole pieces of 32 in its rows."""
+    sides = list(shape)
+    return len(sides) == 2 and "blocks" in name and name.endswith(".weight") and sides[1] % 32 == 0
 
 
-def _kind(name: str, values: np.ndarray[Any, Any], wanted: Any) -> Any:
-    """The type of one tensor: embeddings, tables and what is not a matrix of a block stay as they were."""
-    if values.ndim != 2 or "blocks" not in name or not name.endswith(".weight") or wanted.name == "F32":
-        return None
-    piece, _ = gguf.GGML_QUANT_SIZES[wanted]
-    return HALF if values.shape[-1] % piece else wanted
+def sketch(file: Path, shapes: Mapping[str, tuple[int, ...]], kind: str = "Q4_K", architecture: str = "hyvid") -> Path:
+    """A file of any size that has a header and, on the disk, nothing else: matrices in `kind`, all else in 32 bits."""
+    writer, total = gguf.GGUFWriter(file, architecture), 0
+    for name, shape in shapes.items():
+        wanted = gguf.GGMLQuantizationType[kind if len(shape) == 2 and shape[1] % 256 == 0 else "F32"]
+        piece, size = gguf.GGML_QUANT_SIZES[wanted]
+        count = int(np.prod(shape)) // piece * size
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), count, raw_dtype=wanted)
+        total += -(-count // ALIGNED) * ALIGNED
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    os.truncate(file, file.stat().st_size + total + ALIGNED)
+    return file

@@ -115,7 +115,7 @@ def _measured(path: Path, tensors: list[Tensor], found: Header) -> Stored:
     """How much room it takes: matrices as they are in the file, all else in 16 bits."""
     kinds, blocks = Counter[str](), Counter[tuple[str, str]]()
     for tensor in tensors:
-        kinds[tensor.kind] += tensor.end - tensor.begin
+        kinds[tensor.kind] += tensor.count
     for name, tensor in found.tensors.items():
         if block := _block(name):
             blocks[block] += _bytes(tensor)
