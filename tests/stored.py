@@ -82,6 +82,17 @@ def matrix(name: str, shape: Iterable[int]) -> bool:
     return len(sides) == 2 and "blocks" in name and name.endswith(".weight") and sides[1] % 32 == 0
 
 
+def like(file: Path, model: str) -> Path:
+    """A file for the card called `model`: of the built-in model it can be used, of another one it can be planned."""
+    if model == "pocket":
+        return pocket(file)
+    part = cards.card(model).component("transformer")
+    shapes = {
+        f"blocks.{number}.ffn.0.weight": (part.parameters // part.layers // 3072, 3072) for number in range(part.layers)
+    }
+    return sketch(file, shapes, architecture="pig")
+
+
 def sketch(file: Path, shapes: Mapping[str, tuple[int, ...]], kind: str = "Q4_K", architecture: str = "hyvid") -> Path:
     """A file of any size that has a header and, on the disk, nothing else: matrices in `kind`, all else in 32 bits."""
     writer, total = gguf.GGUFWriter(file, architecture), 0

@@ -12,6 +12,7 @@ import torch
 
 from tests import stored
 from tests.conftest import ANSWER
+from tests.loopback import Hub
 from tests.values import cuda
 from vidgen.catalog import cards
 from vidgen.core.card import Phase
@@ -30,8 +31,8 @@ HUNYUAN, WAN = "hunyuan-video", "wan-2.2-t2v-a14b"
 
 
 def planned(model: str = "pocket", gguf: Any = "pocket.gguf", *, vram: float = 0, **words: Any) -> Job:
-    machine = {"machine": replace(cuda(vram), ram_gib=64.0)} if vram else {}
-    [job] = prepare("t2v", model=model, gguf=gguf, **{**SHORT, **words}, **machine)
+    machine = replace(cuda(vram), ram_gib=64.0) if vram else None
+    [job] = prepare("t2v", model=model, gguf=gguf, machine=machine, **{**SHORT, **words})
     return job
 
 
@@ -239,6 +240,17 @@ def test_the_command_that_fetches_the_rest_leaves_the_transformer_out() -> None:
     with pytest.raises(Refusal, match="is not on this machine") as refusal:
         list(run([job]))
     assert refusal.value.remedy == "fetch it: vidgen download hunyuan-video --gguf 'transformer=my file.gguf'"
+
+
+def test_a_download_leaves_out_what_the_file_replaces(hub: Hub, vidgen: ANSWER) -> None:
+    words = ("download", "ltx-video-2b", "--gguf", str(stored.like(Path("x.gguf"), "ltx-video-2b")))
+    listed = vidgen(*words, "--dry-run").out
+    assert "transformer/config.json" in listed
+    assert ".safetensors" in listed
+    assert "transformer/diffusion_pytorch_model" not in listed
+    done = vidgen(*words)
+    assert (done.code, [each.path for each in hub.asked if "transformer/diffusion" in each.path]) == (0, [])
+    assert "transformer/diffusion_pytorch_model" in vidgen("download", "ltx-video-2b", "--dry-run").out
 
 
 def test_where_memory_runs_out_the_file_stays_and_the_rest_makes_room() -> None:

@@ -123,8 +123,10 @@ def test_kinds_that_are_seldom_written_are_made_whole_as_the_library_reads_them(
     layer, given = part.get_submodule(name.removesuffix(".weight")), torch.eye(256, dtype=torch.bfloat16)
     made: list[torch.Tensor] = []
     layer.register_forward_hook(lambda *told: made.append(told[2]))
+    stream = streaming.stream(part)
+    assert stream is not None
     with torch.no_grad():
-        streaming.stream(part)._enter(0)
+        stream._enter(0)
         layer(given)
     wanted = torch.from_numpy(library.quants.dequantize(packed, library.GGMLQuantizationType[kind])).bfloat16()
     assert torch.allclose(made[0] - layer.bias, wanted.T, atol=0.02)
@@ -276,7 +278,7 @@ def as_makers_of_ltx2(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[
         *LTX,
     ]
     beside = {"video_embeddings_connector.transformer_1d_blocks.0.attn1.to_q.weight": (3840, 3840)}
-    return {f"model.diffusion_model.{_replaced(key, pairs)}": shape for key, shape in (shapes | beside).items()}
+    return {f"model.diffusion_model.{_replaced(key, pairs)}": shape for key, shape in {**shapes, **beside}.items()}
 
 
 def as_makers_of_hunyuan(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
