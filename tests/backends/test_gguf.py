@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from tests import stored, twins
 from tests.backends import tiny
 from tests.backends.test_streaming import film
 from tools.costs import models
+from tools.costs.live import Live
 from vidgen import ggufs
 from vidgen.backends import gguf, ltx, pipes, streaming, wan
 from vidgen.backends.quiet import found
 from vidgen.catalog import cards
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.core.gguf import FLOATS
 from vidgen.core.plan import Job, Placement, Precision, Rung, Weights
 from vidgen.core.request import Gguf, Lora
 from vidgen.media.measures import psnr
+from vidgen.planning.memory import UNPACKED, UNPACKED_ELSE
 
 WHOLE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
 
@@ -140,6 +144,20 @@ def _bytes(kind: str, shape: tuple[int, ...], small: tuple[int, ...]) -> np.ndar
     for place in small:
         packed[:, place : place + 2] = np.frombuffer(np.float16(0.001).tobytes(), dtype=np.uint8)
     return packed.reshape(shape[0], -1)
+
+
+@pytest.mark.parametrize("kind", sorted(ggufs.READABLE - FLOATS))
+def test_the_room_that_a_matrix_takes_while_it_is_made_whole_is_counted(kind: str) -> None:
+    rows, sides, known = 64, 2048, library.GGMLQuantizationType[kind]
+    piece, size = library.GGML_QUANT_SIZES[known]
+    tools = import_module("diffusers.quantizers.gguf.utils")
+    layer = tools.GGUFLinear(sides, rows, bias=False, compute_dtype=torch.bfloat16)
+    packed = torch.zeros(rows, sides // piece * size, dtype=torch.uint8)
+    layer.weight, given = tools.GGUFParameter(packed, quant_type=known), torch.zeros(1, sides, dtype=torch.bfloat16)
+    with torch.no_grad(), Live() as live:
+        layer(given)
+    wanted = UNPACKED.get(kind, UNPACKED_ELSE)
+    assert 0.7 * wanted < live.peak / (rows * sides) < wanted + 0.1
 
 
 LTX = (("time_embed.", "adaln_single."), ("proj_in.", "patchify_proj."), ("norm_q", "q_norm"), ("norm_k", "k_norm"))

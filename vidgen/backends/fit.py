@@ -4,7 +4,7 @@ What a header cannot show is left to the libraries' own reports, which `refuse` 
 has quantized, for one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from json import loads
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,7 +50,7 @@ def of_model(skeleton: Any, folder: Path) -> Report:
     if entries is None:
         entries = dict(header(folder / MODEL).tensors)
         skeleton._fix_state_dict_keys_on_load(entries)
-    ignored = _matching(entries, skeleton._keys_to_ignore_on_load_unexpected or ())
+    ignored = matching(entries, skeleton._keys_to_ignore_on_load_unexpected or ())
     wanted = skeleton.state_dict()
     shared = [key for key in wanted if key in entries]
     return {
@@ -150,7 +150,8 @@ def _indexed(folder: Path, name: str) -> dict[str, Entry] | None:
     return {key: held[key] for key in named if key in held}
 
 
-def _matching(keys: Mapping[str, Entry], patterns: Any) -> set[str]:
+def matching(keys: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """Those of `keys` that one of `patterns` is found in."""
     from re import search
 
     return {key for key in keys for pattern in patterns if search(pattern, key)}

@@ -4,7 +4,7 @@ By Diffusers' own means: its names for what others call otherwise, and its linea
 it is used. It looks for a class among all that it reads from one file, and would import every one: it is shown ours.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -73,17 +73,18 @@ def _reports(stored: Stored, bare: Any) -> Iterator[Report]:
     held = header(stored.path).tensors
     tensors = _bare({key: torch.empty(tensor.shape, device="meta") for key, tensor in held.items()})
     wanted = bare.state_dict()
-    yield _compared(tensors, wanted)
+    ignored = bare._keys_to_ignore_on_load_unexpected or ()
+    yield _compared(tensors, wanted, ignored)
     try:
-        yield _compared(_renamed(tensors, bare), wanted)
+        yield _compared(_renamed(tensors, bare), wanted, ignored)
     except (*UNREADABLE, IndexError):
         return  # it is of no such names
 
 
-def _compared(tensors: Mapping[str, Any], wanted: Mapping[str, Any]) -> Report:
+def _compared(tensors: Mapping[str, Any], wanted: Mapping[str, Any], ignored: Iterable[str]) -> Report:
     return {
         "missing_keys": wanted.keys() - tensors.keys(),
-        "unexpected_keys": tensors.keys() - wanted.keys(),
+        "unexpected_keys": tensors.keys() - wanted.keys() - fit.matching(tensors, ignored),
         "mismatched_keys": {
             (key, tuple(tensors[key].shape), tuple(wanted[key].shape))
             for key in wanted.keys() & tensors.keys()
