@@ -47,6 +47,7 @@ HEAVY = {
     "transformers",
     "accelerate",
     "peft",
+    "gguf",
     "numpy",
     "PIL",
     "huggingface_hub",
