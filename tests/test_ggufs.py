@@ -251,6 +251,8 @@ def test_a_download_leaves_out_what_the_file_replaces(hub: Hub, vidgen: ANSWER) 
     done = vidgen(*words)
     assert (done.code, [each.path for each in hub.asked if "transformer/diffusion" in each.path]) == (0, [])
     assert "transformer/diffusion_pytorch_model" in vidgen("download", "ltx-video-2b", "--dry-run").out
+    wrong = vidgen("download", "ltx-video-2b", "--gguf", "transformr=x.gguf")
+    assert (wrong.code, "has no transformr" in wrong.err) == (2, True)
 
 
 def test_where_memory_runs_out_the_file_stays_and_the_rest_makes_room() -> None:

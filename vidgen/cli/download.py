@@ -18,7 +18,9 @@ from vidgen.core import words
 from vidgen.core.amounts import amount, several
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.core.request import Gguf
 from vidgen.ggufs import carried
+from vidgen.planning.check import named
 from vidgen.weights import order as ordering
 from vidgen.weights import place
 from vidgen.weights.answers import Line
@@ -63,7 +65,7 @@ def download(
     if check + repair + dry_run > 1:
         raise UsageRefused("--dry-run, --verify and --repair are three things", "give one of them")
     files = words.ggufs(gguf or ())
-    known = list({entry.name: carried(entry, files) for entry in map(_known, models)}.values())
+    known = list({entry.name: _without(entry, files) for entry in map(_known, models)}.values())
     how = Progress.OFF if quiet else progress
     if check:
         _check(known, as_json=as_json, how=how)
@@ -84,6 +86,12 @@ def _known(name: str) -> ModelCard:
     if "/" in name and not Path(name).is_dir():
         raise UsageRefused(f"{name} is no model that vidgen knows", "see them all: vidgen models")
     return card(name)
+
+
+def _without(entry: ModelCard, files: tuple[Gguf, ...]) -> ModelCard:
+    """The model without the weights that these files replace."""
+    named(files, entry)
+    return carried(entry, files)
 
 
 def _line(how: Progress) -> Line:
