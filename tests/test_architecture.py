@@ -24,6 +24,7 @@ STOREYS = (
     {
         "adapters",
         "enhancers",
+        "ggufs",
         "catalog",
         "planning",
         "probe",
@@ -46,6 +47,7 @@ HEAVY = {
     "transformers",
     "accelerate",
     "peft",
+    "gguf",
     "numpy",
     "PIL",
     "huggingface_hub",

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.conftest import ANSWER
 from tests.left import draft, leave
 from tests.media.drawn import shape, write
+from tests.stored import like
 from tools import docs
 
 ROOT = Path(docs.__file__).parent.parent
@@ -53,6 +55,8 @@ def test_every_example_in_the_documents_runs(
             write(Path(name), shape())
     if words[0] in {"resume", "decode"}:
         leave(Path(words[1]))
+    for file in (word for before, word in pairwise(words) if before == "--gguf"):
+        like(Path(file.rpartition("=")[2]), words[words.index("--model") + 1])
     if words[0] == "finalize":
         draft(Path(words[1]))
     if words[0] in {"download", "cache"}:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import vidgen
-from tests import twins
+from tests import stored, twins
 from tests.conftest import ANSWER
 from vidgen.core.errors import InputRefused, OutputRefused, Refusal, Stopped, UsageRefused
 from vidgen.core.plan import Job
@@ -312,6 +312,23 @@ def test_a_folder_that_was_tampered_with_is_refused(picture: Path) -> None:
         file.write_text(text.replace(fault, other))
         with pytest.raises(InputRefused, match="is damaged"):
             resume(PART)
+
+
+def test_a_gguf_file_is_taken_up_again_and_refused_when_it_has_gone_or_changed(vidgen: ANSWER) -> None:
+    file = stored.pocket().absolute()
+    stopped({"gguf": str(file)}, ("denoise", 2))
+    kept = file.read_bytes()
+    assert [(each.path, each.component) for each in resume(PART).request.ggufs] == [(file, "transformer")]
+    file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    changed = vidgen("resume", str(PART))
+    assert (changed.code, f"GGUF file {file} is not the file that {PART} was begun with" in changed.err) == (3, True)
+    file.unlink()
+    gone = vidgen("resume", str(PART))
+    assert (gone.code, f"GGUF file {file}, which {PART} was begun with, is not there" in gone.err) == (3, True)
+    file.write_bytes(kept)
+    done = vidgen("resume", str(PART))
+    assert (done.code, PART.exists()) == (0, False)
+    assert digest(Path("x.mkv")) == finished(asked(gguf=str(file), output="y.mkv"))[0]
 
 
 def test_a_lora_that_has_gone_or_changed_is_refused(vidgen: ANSWER) -> None:

@@ -24,6 +24,7 @@ from vidgen.planning.detours import detour
 from vidgen.prepare import prepare
 from vidgen.shots import Failed, Hands, Shot, absent, at_work
 from vidgen.studio.checkpoints import Checkpoints
+from vidgen.studio.fingerprint import hash_of
 from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, part
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     for sentence in found:
         listener(Event(phase="check", note=f"{request.output}: {sentence}"))
     shot.job = job = replace(job, adjustments=(*job.adjustments, *found))
-    text = account(job, seconds=shot.seconds, peak_gib=shot.peak_gib, standing_gib=shot.standing_gib, sound_rate=rate)
+    text = _account(shot, rate)
     record.embed(made.film, text)
     record.write_sidecar(made.film, text)
     listener(Event(phase="deliver"))
@@ -180,6 +181,11 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
     for sentence in shot.misses():
         listener(Event(phase="deliver", note=sentence))
     return _result(shot)
+
+
+def _account(shot: Shot, rate: int) -> str:
+    spent = {"seconds": shot.seconds, "peak_gib": shot.peak_gib}
+    return account(shot.job, **spent, standing_gib=shot.standing_gib, sound_rate=rate, hashed=hash_of)
 
 
 def _remember(shot: Shot) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from vidgen.core.card import Component, ModelCard
 from vidgen.core.headers import header
@@ -41,7 +42,8 @@ def find(card: ModelCard) -> Weights:
             apart[component.name] = place
         missing.extend(_missing(component, place))
         missing.extend(_damaged(component, place))
-        sizes[component.name] = sum(path.stat().st_size for path in _held(component, place))
+        files = [component.stored.path] if component.stored else _held(component, place)
+        sizes[component.name] = sum(path.stat().st_size for path in files)
     return Weights(folder=folder, missing=tuple(missing), sizes=sizes, apart=apart)
 
 
@@ -86,7 +88,8 @@ def command(card: ModelCard, missing: Sequence[str] = ()) -> str:
     if not card.repository or card.folder is not None:
         return ""
     damaged = any(name.endswith(")") for name in missing)
-    return f"vidgen download {'--repair ' if damaged else ''}{card.name}"
+    files = "".join(f" --gguf {quote(f'{part.name}={part.stored.path}')}" for part in card.components if part.stored)
+    return f"vidgen download {'--repair ' if damaged else ''}{card.name}{files}"
 
 
 def _place(component: Component, card: ModelCard, folder: Path | None) -> Path | None:
@@ -109,6 +112,8 @@ def _missing(component: Component, place: Path) -> Iterator[str]:
             return
     if not (place / "config.json").is_file():
         yield f"{component.name}/config.json"
+    if component.stored:
+        return
     yield from _missing_shards(component, place)
 
 
@@ -122,7 +127,7 @@ def _missing_shards(component: Component, place: Path) -> Iterator[str]:
 
 
 def _damaged(component: Component, place: Path) -> Iterator[str]:
-    for path in _held(component, place):
+    for path in () if component.stored else _held(component, place):
         if not _whole(path):
             yield f"{component.file or f'{component.name}/{path.name}'} (damaged)"
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, enhancers, exact, fitting, history, hub, probe, reading
-from vidgen.catalog import cards, gpus, loras, presets, settings
+from vidgen import adapters, enhancers, exact, fitting, ggufs, history, hub, probe, reading
+from vidgen.catalog import cards, gpus, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.enhancer import Enhancer
-from vidgen.core.errors import DoesNotFit, InputRefused, Refusal, UsageRefused, WeightsRefused
+from vidgen.core.errors import DoesNotFit, InputRefused, Refusal, UsageRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Plan, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
@@ -123,6 +123,10 @@ def _reduced(brief: Brief, settings: Mapping[str, Any]) -> Brief:
 def modelled(brief: Brief) -> list[Job]:
     """A job for each seed, of the model that is named, or of the best."""
     name, _ = settings.first(brief.layers, "model", "auto")
+    if name == "auto" and words.ggufs(settings.first(brief.layers, "gguf", "")[0]):
+        raise UsageRefused(
+            "nothing says whose transformer the GGUF file is", "name the model: --model NAME --gguf FILE"
+        )
     return _auto(brief) if name == "auto" else list(decided(brief, cards.card(str(name))))
 
 
@@ -154,6 +158,7 @@ def _drawn(brief: Brief, card: ModelCard) -> Drawn:
     """What is to be drawn by `card`."""
     requests, origins = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
     canvas, said = check(requests[0], card)
+    card = ggufs.carried(card, requests[0].ggufs)
     drawn = Drawn(requests=requests, origins=origins, card=card, canvas=canvas, adjustments=said)
     return drafts.drafted(drawn, cards.cards().values()) if brief.draft else drawn
 
@@ -162,8 +167,9 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     drawn = _drawn(brief, known)
     requests, canvas, weights = drawn.requests, drawn.canvas, hub.find(drawn.card)
+    ggufs.fitting(drawn.card, weights)
     notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], drawn.card, weights)]
-    notes += [*reading.unknown(requests[0], drawn.card, weights), *_worn(requests[0], drawn.card, weights)]
+    notes += [*reading.unknown(requests[0], drawn.card, weights), *adapters.worn(requests[0], drawn.card, weights)]
     try:
         card, plan, counted = exact.planned(requests[0], drawn.card, canvas, brief.machine, weights, brief.counting)
     except Refusal as refusal:
@@ -244,20 +250,6 @@ def _looked_at(request: Request) -> Iterator[str]:
     for lora in request.loras:
         if not lora.path.is_file():
             raise InputRefused(f"LoRA {lora.path} is not there", "check the path")
-
-
-def _worn(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
-    """A sentence for each LoRA of which this model has but a part; refused (exit 4) when it is another model's."""
-    for lora in request.loras:
-        worn = adapters.adapter(lora)
-        makers, own = loras.makers(worn.layers), loras.kinds().get(card.family)
-        if own and makers and card.family not in makers:
-            named = " or ".join(maker.title for maker in makers.values())
-            video = "" if any(maker.video for maker in makers.values()) else ", which makes no videos"
-            said = f"LoRA {lora.path} looks like one for {named}{video}; {card.name} is of the family {own.title}"
-            raise WeightsRefused(said, f"use a LoRA that was made for {own.title}")
-        if note := adapters.fitting(worn, card, weights):
-            yield note
 
 
 def _enhancer(request: Request, card: ModelCard, plan: Plan, weights: Weights) -> Enhancer | None:

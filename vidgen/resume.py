@@ -83,7 +83,7 @@ def _brief(found: asked.Asked, typed: Mapping[str, Any], machine: Machine | None
     layers = layered(typed)
     return Brief(
         subject=Subject(mode=found.mode, prompt=found.prompt, at=found.keyframes, loras=found.loras),
-        layers={"flag": layers["flag"], BEGUN: _kept(found, here), **layers},
+        layers={"flag": layers["flag"], BEGUN: {**_kept(found, here), "gguf": found.ggufs}, **layers},
         machine=here,
         fresh_seed=0,
         enhancer=found.enhancer,

@@ -61,6 +61,7 @@ def test_every_setting_is_reported_with_its_value_and_origin() -> None:
         "steps": ("20", "card"),
         "guidance_scale": ("3.0", "card"),
         "true_cfg_scale": ("1.0", "built in"),
+        "gguf": ("", "built in"),
         "fit": ("pad", "flag"),
         "background": ("black", "built in"),
         "sound": ("False", "card"),

@@ -22,7 +22,7 @@ from vidgen.core.enhancer import Enhancer
 from vidgen.core.errors import InputRefused, OutputRefused, TryLater
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision, Weights
-from vidgen.core.request import Fit, Keyframe, Lora, Mode, Request
+from vidgen.core.request import Fit, Gguf, Keyframe, Lora, Mode, Request
 from vidgen.studio.fingerprint import NOT_PIXELS, fingerprint
 from vidgen.studio.part import CONDITIONING, LATENTS, part, sweep
 
@@ -44,6 +44,7 @@ OTHER: Mapping[str, Any] = {
     "true_cfg_scale": 4.0,
     "seed": 8,
     "loras": (Lora(path=Path("a.safetensors")),),
+    "ggufs": (Gguf(path=Path("a.gguf")),),
     "fit": Fit.PAD,
     "background": "white",
     "sound": False,
@@ -65,6 +66,7 @@ OTHER: Mapping[str, Any] = {
 def files() -> None:
     Path("a.png").write_bytes(b"a picture")
     Path("a.safetensors").write_bytes(b"a LoRA")
+    Path("a.gguf").write_bytes(b"a transformer")
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Request)])
@@ -135,7 +137,11 @@ def test_a_fingerprint_does_not_change_with_what_changes_no_pixel(changed: dict[
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("a.png", request(keyframes=OTHER["keyframes"])), ("a.safetensors", request(loras=OTHER["loras"]))],
+    [
+        ("a.png", request(keyframes=OTHER["keyframes"])),
+        ("a.safetensors", request(loras=OTHER["loras"])),
+        ("a.gguf", request(ggufs=OTHER["ggufs"])),
+    ],
 )
 def test_a_fingerprint_changes_with_the_content_of_a_file(name: str, wanted: Request) -> None:
     before = fingerprint(job(wanted))

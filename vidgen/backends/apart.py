@@ -21,6 +21,8 @@ def apart(weight: Any) -> tuple[Leaves, Build]:
         return _wrapped(weight)
     if vars(weight).get("quant_state") is not None:
         return _packed(weight)
+    if vars(weight).get("quant_type") is not None:
+        return _stored(weight)
     return [weight.data], lambda leaves: Parameter(leaves[0], requires_grad=False)
 
 
@@ -41,6 +43,17 @@ def _wrapped(weight: Any) -> tuple[Leaves, Build]:
         return Parameter(whole, requires_grad=False)
 
     return [getattr(weight, name) for name in names], build
+
+
+def _stored(weight: Any) -> tuple[Leaves, Build]:
+    """A weight of a GGUF file: its bytes, which it does not know to be a tensor of any other kind."""
+    kind, said = type(weight), weight.quant_type
+
+    def build(leaves: Sequence[torch.Tensor]) -> Parameter:
+        whole: Parameter = kind(leaves[0], requires_grad=False, quant_type=said)
+        return whole
+
+    return [weight.as_tensor()], build
 
 
 def _packed(weight: Any) -> tuple[Leaves, Build]:

@@ -4,7 +4,7 @@ What a header cannot show is left to the libraries' own reports, which `refuse` 
 has quantized, for one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from json import loads
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,7 +50,7 @@ def of_model(skeleton: Any, folder: Path) -> Report:
     if entries is None:
         entries = dict(header(folder / MODEL).tensors)
         skeleton._fix_state_dict_keys_on_load(entries)
-    ignored = _matching(entries, skeleton._keys_to_ignore_on_load_unexpected or ())
+    ignored = matching(entries, skeleton._keys_to_ignore_on_load_unexpected or ())
     wanted = skeleton.state_dict()
     shared = [key for key in wanted if key in entries]
     return {
@@ -105,15 +105,26 @@ def loaded(kind: Any, folder: Path, tensors: Mapping[str, torch.Tensor], dtype: 
 
 def refuse(name: str, folder: Path, report: Report) -> None:
     """Refuse weights that are not exactly those that the class expects: the rest would be random or ignored."""
+    if keys := _worst(report)[1]:
+        raise WeightsRefused(
+            f"{name} in {_place(folder, keys[0])} does not fit its class: {said(report)}",
+            "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
+        )
+
+
+def said(report: Report) -> str:
+    """The first kind of fault in words, and the first keys that have it; nothing where there is none."""
+    word, keys = _worst(report)
+    more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
+    return f"{word} {', '.join(keys[:MOST_NAMED])}{more}" if keys else ""
+
+
+def _worst(report: Report) -> tuple[str, list[str]]:
+    """The first kind of fault that there is, as a word, and the keys that have it."""
     for fault, word in FAULTS.items():
-        keys = sorted(_said(key) for key in report.get(fault, ()))
-        if keys:
-            more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
-            raise WeightsRefused(
-                f"{name} in {_place(folder, keys[0])} does not fit its class: "
-                f"{word} {', '.join(keys[:MOST_NAMED])}{more}",
-                "the files are damaged or another model's: vidgen download --repair MODEL mends downloaded ones",
-            )
+        if keys := sorted(_said(key) for key in report.get(fault, ())):
+            return word, keys
+    return "", []
 
 
 def faulty(report: Report) -> bool:
@@ -139,7 +150,8 @@ def _indexed(folder: Path, name: str) -> dict[str, Entry] | None:
     return {key: held[key] for key in named if key in held}
 
 
-def _matching(keys: Mapping[str, Entry], patterns: Any) -> set[str]:
+def matching(keys: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """Those of `keys` that one of `patterns` is found in."""
     from re import search
 
     return {key for key in keys for pattern in patterns if search(pattern, key)}

@@ -12,7 +12,7 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import blame, fit, quantize, quiet, streaming, turns
+from vidgen.backends import blame, fit, gguf, quantize, quiet, streaming, turns
 from vidgen.backends.fit import UNREADABLE
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
@@ -61,6 +61,9 @@ class Parts:
         self._kinds = {**KINDS, **kinds}
         self._held: dict[str, Any] = {}
         self._halves: set[str] = set()
+        for component in job.card.components:
+            if component.stored:
+                gguf.check(component.name, component.stored, self.skeleton(component.name))
 
     def hold(self, names: Sequence[str]) -> dict[str, Any]:
         """The components called `names`, on the device; by phase, every other one is let go of first.
@@ -168,7 +171,10 @@ class Parts:
 
     def _made(self, name: str) -> Any:
         """The component at its precision, on the CPU."""
-        precision = self._precision(name)
+        precision, stored = self._precision(name), self._card.component(name).stored
+        if stored:
+            bare = self._bare(name)
+            return gguf.read(name, stored, self._place(name), bare, self._dtype(name))
         if not precision.quantized or not self._card.component(name).blocks:
             return self._read(name)
         return quantize.quantized(

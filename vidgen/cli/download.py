@@ -14,9 +14,13 @@ from vidgen.cli.make import How, Quiet, example
 from vidgen.cli.models import Json
 from vidgen.cli.options import Progress, model_names
 from vidgen.cli.transfers import shown, stoppable
+from vidgen.core import words
 from vidgen.core.amounts import amount, several
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.core.request import Gguf
+from vidgen.ggufs import carried
+from vidgen.planning.check import named
 from vidgen.weights import order as ordering
 from vidgen.weights import place
 from vidgen.weights.answers import Line
@@ -46,6 +50,10 @@ def download(
     repair: Annotated[
         bool, typer.Option("--repair", help="Hash what is here again, and fetch what is damaged or missing.")
     ] = False,
+    gguf: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out the transformer that comes from this GGUF file.", metavar="[NAME=]FILE"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     progress: How = Progress.AUTO,
@@ -56,7 +64,8 @@ def download(
     """
     if check + repair + dry_run > 1:
         raise UsageRefused("--dry-run, --verify and --repair are three things", "give one of them")
-    known = list({entry.name: entry for entry in map(_known, models)}.values())
+    files = words.ggufs(gguf or ())
+    known = list({entry.name: _without(entry, files) for entry in map(_known, models)}.values())
     how = Progress.OFF if quiet else progress
     if check:
         _check(known, as_json=as_json, how=how)
@@ -77,6 +86,12 @@ def _known(name: str) -> ModelCard:
     if "/" in name and not Path(name).is_dir():
         raise UsageRefused(f"{name} is no model that vidgen knows", "see them all: vidgen models")
     return card(name)
+
+
+def _without(entry: ModelCard, files: tuple[Gguf, ...]) -> ModelCard:
+    """The model without the weights that these files replace."""
+    named(files, entry)
+    return carried(entry, files)
 
 
 def _line(how: Progress) -> Line:

@@ -48,6 +48,15 @@ SETTINGS: Mapping[str, Any] = {
     "model": _text(
         "--model -m", "A model's name, a folder of weights, or auto.", TASTE, metavar="NAME", autocompletion=model_names
     ),
+    "gguf": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gguf",
+            help="A GGUF file that the transformer comes from; NAME: of several, which. May be given again.",
+            metavar="[NAME=]FILE",
+            rich_help_panel=TASTE,
+        ),
+    ],
     "preset": _text(
         "--preset -p", "A named taste; see `vidgen presets`.", TASTE, metavar="NAME", autocompletion=_presets
     ),

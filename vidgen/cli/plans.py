@@ -45,11 +45,21 @@ def _facts(job: Job) -> list[list[str]]:
         rows.append(["memory", UNMEASURED])
     rows += counted.rows(job, job.counted) if job.counted else ()
     rows.append(["weights", _weights(job)])
+    rows += [[name, f"{each['path']} ({each['kind']}, {each['gib']:.2f} GiB)"] for name, each in _ggufs(job).items()]
     if job.enhancer:
         rows.append(["enhancer", _enhancer(job, job.enhancer)])
     rows += [["passed over", sentence] for sentence in plan.passed_over]
     rows += [["note", sentence] for sentence in (*plan.machine.notes, *job.notes, *job.adjustments)]
     return rows
+
+
+def _ggufs(job: Job) -> dict[str, dict[str, Any]]:
+    """The components that come from a GGUF file, each with the type of most of it and what it takes in memory."""
+    stored = {part.name: part.stored for part in job.card.components if part.stored}
+    return {
+        name: {"path": str(each.path), "kind": each.kind, "gib": round(each.held / 2**30, 3)}
+        for name, each in stored.items()
+    }
 
 
 def _enhancer(job: Job, enhancer: Enhancer) -> str:
@@ -110,6 +120,7 @@ def as_data(job: Job) -> dict[str, Any]:
         "passed_over": list(plan.passed_over),
         "missing": list(job.weights.missing),
         "fetch": command(job.card, job.weights.missing) if job.weights.missing else "",
+        "ggufs": _ggufs(job),
         "enhancer": _enhancer_data(job.enhancer) if job.enhancer else None,
         "adjustments": list(job.adjustments),
         "notes": list(job.notes),

@@ -72,6 +72,8 @@ def words_of(found: dict[str, Any]) -> list[str]:
     words += ["--model", request["model"], "--size", size, *(["--draft"] if "draft" in request else [])]
     for name in ("frames", "fps", "steps", "guidance_scale", "seed", "fit", "background", "negative", "codec"):
         words += [f"--{name.replace('_', '-')}", str(request[name])]
+    for gguf in request.get("ggufs", ()):
+        words += ["--gguf", f"{gguf['component']}={gguf['path']}"]
     words += [*_limits(request, found["plan"])]
     if request.get("true_cfg_scale", 1.0) > 1:
         words += ["--true-cfg-scale", str(request["true_cfg_scale"])]
@@ -84,7 +86,9 @@ def words_of(found: dict[str, Any]) -> list[str]:
 
 def _limits(request: dict[str, Any], plan: dict[str, Any]) -> Iterator[str]:
     """What of the plan changes pixels, as it was carried out; and where weights were to be, if somebody had said."""
-    yield from ("--precision", plan["precision"], "--tiling", str(plan.get("tiling") or "off"))
+    if not request.get("ggufs"):
+        yield from ("--precision", plan["precision"])
+    yield from ("--tiling", str(plan.get("tiling") or "off"))
     if request.get("offload", "auto") != "auto":
         yield from ("--offload", request["offload"])
     if request.get("vram_gib"):

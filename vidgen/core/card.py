@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from vidgen.core.gguf import Stored
 from vidgen.core.request import Mode
 
 NAMED = "_vidgen_card"
@@ -60,7 +61,7 @@ class Component:
     else they are not counted); `marks`: its begin and end are among them. `source`: the repository that it is in, where
     that is not the model's own; `at`: its sub-folder, where that is not called as it is (`.`: it is at the top).
     `file`: the one file that it is, beside the sub-folders, as a LoRA of the makers' is.
-    `optional`: clips are made without it too.
+    `optional`: clips are made without it too. `stored`: its weights come from that GGUF file.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Component:
     file: str = ""
     wide: bool = False
     optional: bool = False
+    stored: Stored | None = None
 
     @property
     def streams(self) -> bool:

@@ -27,6 +27,11 @@ CONFLICTS = (
         why="blocks are read from the files as they are; to quantize a model, all of it must be in memory once",
     ),
     Conflict(
+        what="streaming from a GGUF file",
+        found=lambda rung, _: rung.placement is Placement.DISK and bool(rung.kind),
+        why="it names and cuts weights otherwise than the model does, and is read whole once",
+    ),
+    Conflict(
         what="resident blocks where none are streamed",
         found=lambda rung, _: rung.resident > 0 and rung.placement not in (Placement.STREAM, Placement.DISK),
         why="every block is on the device already",

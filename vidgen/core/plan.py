@@ -70,7 +70,8 @@ class Rung:
 
     `encoder` is the precision of text encoders, where it is another one than the rest's. `resident`: how many blocks of
     the transformer stay on the device where the others are streamed. `turns`: the passes of guidance come one after the
-    other, in the memory of one. `host`: phases that work on the processor although there is a card.
+    other, in the memory of one. `host`: phases that work on the processor although there is a card. `kind`: the type of
+    a GGUF file that says itself how its transformer is held; all else, and what is computed in, is as `precision` says.
     """
 
     precision: Precision
@@ -80,6 +81,7 @@ class Rung:
     turns: bool = False
     tiling: int = 0
     host: tuple[Phase, ...] = ()
+    kind: str = ""
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Rung":
@@ -92,6 +94,7 @@ class Rung:
             turns=bool(facts.get("turns", False)),
             tiling=int(facts["tiling"]),
             host=tuple(Phase(name) for name in facts["host"]),
+            kind=str(facts.get("kind", "")),
         )
 
 

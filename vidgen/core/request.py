@@ -40,6 +40,14 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gguf:
+    """A GGUF file, and the component of the model that comes from it."""
+
+    path: Path
+    component: str = "transformer"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One clip, asked for completely.
 
@@ -67,6 +75,7 @@ class Request:
     seed: int
     true_cfg_scale: float = 1.0
     loras: tuple[Lora, ...] = ()
+    ggufs: tuple[Gguf, ...] = ()
     fit: Fit = Fit.CROP
     background: str = "black"
     sound: bool = True

@@ -9,10 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidgen.core.errors import UsageRefused
-from vidgen.core.request import Lora
+from vidgen.core.request import Gguf, Lora
 
 SETTINGS = (
     "model",
+    "gguf",
     "preset",
     "negative",
     "size",
@@ -231,6 +232,20 @@ def lora(text: str) -> Lora:
     """A LoRA, `PATH[:WEIGHT]`."""
     path, weight = _weighted(text, "weight", least=-10.0, most=10.0)
     return Lora(path=Path(path), weight=weight)
+
+
+def ggufs(value: object) -> tuple[Gguf, ...]:
+    """GGUF files, `[NAME=]FILE` each: of one text, or of a list of them. An empty one is none."""
+    said = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, str | Path | Gguf) for each in said):
+        raise UsageRefused(f"gguf {value!r} names no files", 'write gguf = "FILE.gguf"')
+    return tuple(each if isinstance(each, Gguf) else gguf(str(each)) for each in said if str(each))
+
+
+def gguf(text: str) -> Gguf:
+    """A GGUF file, `[NAME=]FILE`, where NAME is a component of the model."""
+    found = re.fullmatch(r"([a-z][a-z_\d]*)=(.+)", text)
+    return Gguf(path=Path(found[2]), component=found[1]) if found else Gguf(path=Path(text))
 
 
 def _weighted(text: str, name: str, *, least: float, most: float) -> tuple[str, float]:

@@ -3,10 +3,9 @@
 It names files by their last part and their sha256: no folder, host or token of the machine is in it.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from vidgen.core.request import Request
 from vidgen.media import containers
 
 SCHEMA = 1
-LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "bitsandbytes", "imageio-ffmpeg")
+LIBRARIES = ("vidgen", "torch", "diffusers", "transformers", "torchao", "bitsandbytes", "gguf", "imageio-ffmpeg")
 
 
 def account(
@@ -26,10 +25,12 @@ def account(
     peak_gib: Mapping[str, float],
     standing_gib: float = 0.0,
     sound_rate: int = 0,
+    hashed: Callable[[Path], str],
 ) -> str:
     """One line of JSON, in ASCII. `sound_rate` is that of the samples in Hz, 0 for a silent clip.
 
     `standing_gib` is what `peak_gib` held before any weights: on a processor the interpreter and its libraries.
+    `hashed` gives the sha256 of a file, which may be large.
     """
     from importlib.metadata import version
 
@@ -38,7 +39,7 @@ def account(
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": "vidgen (trained algorithmic media)",
-        "request": {**_request(job), **draft},
+        "request": {**_request(job, hashed), **draft},
         "model": _model(job),
         "settings": {setting.name: setting.origin for setting in job.settings},
         "canvas": {name: getattr(job.canvas, name) for name in ("width", "height", "frames", "left", "top")},
@@ -53,7 +54,7 @@ def account(
     return json.dumps(facts)
 
 
-def _request(job: Job) -> dict[str, Any]:
+def _request(job: Job, hashed: Callable[[Path], str]) -> dict[str, Any]:
     request = job.request
     names = ("model", "prompt", "negative", "width", "height", "frames", "steps", "guidance_scale", "true_cfg_scale")
     plain = {name: getattr(request, name) for name in (*names, "seed")}
@@ -64,10 +65,20 @@ def _request(job: Job) -> dict[str, Any]:
         "enhancer": _enhancer(job),
         "fps": str(request.fps),
         "keyframes": [
-            {**_file(keyframe.picture, "picture"), "frame": keyframe.frame, "strength": keyframe.strength}
+            {
+                "picture": keyframe.picture.name,
+                "sha256": hashed(keyframe.picture),
+                "frame": keyframe.frame,
+                "strength": keyframe.strength,
+            }
             for keyframe in request.keyframes
         ],
-        "loras": [{**_file(lora.path, "path"), "weight": lora.weight} for lora in request.loras],
+        "loras": [
+            {"path": lora.path.name, "sha256": hashed(lora.path), "weight": lora.weight} for lora in request.loras
+        ],
+        "ggufs": [
+            {"path": gguf.path.name, "sha256": hashed(gguf.path), "component": gguf.component} for gguf in request.ggufs
+        ],
         "fit": request.fit.value,
         "background": request.background,
         "sound": request.sound,
@@ -95,11 +106,6 @@ def _streams(request: Request, sound_rate: int) -> dict[str, str]:
     return {"video": f"{codec}, {shown}, {request.seconds:.3f} s", **heard}
 
 
-def _file(path: Path, name: str) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {name: path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 def _model(job: Job) -> dict[str, Any]:
     """Which weights: the repository and its commit, where the folder says so."""
     card, weights = job.card, job.weights
@@ -123,6 +129,7 @@ def _plan(job: Job) -> dict[str, Any]:
         "machine": plan.machine.name,
         "device": plan.machine.device.value,
         "precision": plan.rung.precision.value,
+        "gguf": plan.rung.kind,
         "encoder": (plan.rung.encoder or plan.rung.precision).value,
         "placement": plan.rung.placement.value,
         "resident": plan.rung.resident,

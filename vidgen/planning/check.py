@@ -1,11 +1,11 @@
 """Can this model serve this request, and on which canvas? Pure: a canvas and sentences out, or a refusal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vidgen.core.card import Guidance, ModelCard
 from vidgen.core.errors import UsageRefused
 from vidgen.core.plan import Canvas
-from vidgen.core.request import Mode, Request
+from vidgen.core.request import Gguf, Mode, Request
 from vidgen.core.windows import windows
 from vidgen.core.words import parted
 
@@ -21,6 +21,7 @@ def check(request: Request, card: ModelCard) -> tuple[Canvas, tuple[str, ...]]:
     _schedule(request, card)
     _keyframes(request, card)
     _loras(request, card)
+    _ggufs(request, card)
     _enhance(request, card)
     canvas = draw(request, card)
     if card.several:
@@ -171,6 +172,26 @@ def _loras(request: Request, card: ModelCard) -> None:
             raise UsageRefused(
                 f"LoRA {lora.path} is not a .safetensors file", "only safetensors are loaded: convert it"
             )
+
+
+def _ggufs(request: Request, card: ModelCard) -> None:
+    if request.ggufs and request.precision != "auto":
+        said = f"precision {request.precision} does not go with a GGUF file, which says itself how it is held"
+        raise UsageRefused(said, "drop --precision, or write --precision auto")
+    named(request.ggufs, card)
+
+
+def named(ggufs: Sequence[Gguf], card: ModelCard) -> None:
+    """Refuse (exit 2) files for what is no transformer of the model; where there is only a decoder, none counts."""
+    names = [part.name for part in card.components if part.name.startswith("transformer") and not part.file]
+    for number, gguf in enumerate(ggufs if names else ()):
+        if gguf.component not in names:
+            raise UsageRefused(
+                f"{card.name} has no {gguf.component} to come from {gguf.path}",
+                f"name {' or '.join(names)}: --gguf {names[-1]}=FILE",
+            )
+        if gguf.component in {other.component for other in ggufs[:number]}:
+            raise UsageRefused(f"two GGUF files are given for {gguf.component}", f"give one, or {names[-1]}=FILE")
 
 
 def _enhance(request: Request, card: ModelCard) -> None:

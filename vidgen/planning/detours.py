@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vidgen.core.card import Phase
+from vidgen.core.conflicts import conflict
 from vidgen.core.errors import NotFinite, Refusal
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Placement, Precision, Rung
@@ -31,7 +32,8 @@ def detour(job: Job, phase: Phase, fault: Refusal, tried: frozenset[Rung]) -> Jo
     were asked for stay.
     """
     options = _safer(job) if isinstance(fault, NotFinite) else _below(job, phase)
-    rung = next((rung for rung in options if rung not in tried), None)
+    device = job.plan.machine.device
+    rung = next((rung for rung in options if rung not in tried and not conflict(rung, device)), None)
     if rung is None:
         return None
     what = fault.message.partition(":")[0]
@@ -60,10 +62,10 @@ def _below(job: Job, phase: Phase) -> Iterator[Rung]:
         rung = replace(rung, tiling=max(smaller(job.card, job.canvas), default=0))
     if phase is not Phase.DENOISE and phase not in rung.host and job.plan.machine.device is not Device.CPU:
         yield replace(rung, host=(*rung.host, phase))
-    lighter = LIGHTER.get(rung.precision)
+    lighter = LIGHTER.get((rung.kind and rung.encoder) or rung.precision)
     offered = {step.precision for step in LADDERS[job.plan.machine.device]}
     if lighter in offered and job.request.precision == "auto" and _shrinks(job, phase, lighter):
-        yield replace(rung, precision=lighter, encoder=None, placement=_kept(rung))
+        yield _in(rung, lighter)
 
 
 def _coarser(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
@@ -100,9 +102,12 @@ def _layers(job: Job, phase: Phase) -> int:
     return max((part.layers for part in map(job.card.component, held) if part.streams), default=0)
 
 
-def _kept(rung: Rung) -> Placement:
-    """Quantized weights are not read from disk block by block."""
-    return Placement.PHASE if rung.placement is Placement.DISK else rung.placement
+def _in(rung: Rung, lighter: Precision) -> Rung:
+    """The rung in a lighter format: of a GGUF file, only the text encoder is. Blocks of it do not come from disk."""
+    if rung.kind:
+        return replace(rung, encoder=lighter)
+    place = Placement.PHASE if rung.placement is Placement.DISK else rung.placement
+    return replace(rung, precision=lighter, encoder=None, placement=place)
 
 
 def _safer(job: Job) -> Iterator[Rung]:
@@ -118,4 +123,6 @@ def _safer(job: Job) -> Iterator[Rung]:
 def _shrinks(job: Job, phase: Phase, precision: Precision) -> bool:
     """Whether `precision` makes something of `phase` smaller: quantization leaves some components alone."""
     held = job.card.ways[job.request.mode].phases[phase]
+    if job.plan.rung.kind and phase is not Phase.ENCODE:
+        return False  # all but text encoders is as its file says
     return not precision.quantized or any(job.card.component(name).blocks for name in held)

@@ -14,6 +14,9 @@ from vidgen.planning.memory import batched
 TILES = (512, 256, 128)
 """Sides of a decoder's tiles in pixels, the quickest first."""
 
+GGUF = "gguf"
+"""How what comes from such a file is held, in a word."""
+
 LONGEST = 64
 """Frames in the longest tile."""
 
@@ -68,7 +71,9 @@ memory is the host's: nothing is streamed to it from there."""
 def ladder(device: Device, request: Request) -> tuple[Step, ...]:
     """The rows that `request` leaves open; UsageRefused (exit 2) when it rules them all out."""
     steps = LADDERS[device]
-    if request.precision != "auto":
+    if request.ggufs:
+        steps = tuple(_stored(device, request.offload))
+    elif request.precision != "auto":
         steps = tuple(_asked(device, Precision(request.precision), request.offload))
     if request.offload != "auto":
         wanted = OFFLOADS[request.offload]
@@ -91,6 +96,18 @@ def _asked(device: Device, precision: Precision, offload: str) -> Iterator[Step]
             raise UsageRefused(f"{found.what}: {found.why}", "leave --offload or --precision to the plan")
 
 
+def _stored(device: Device, offload: str) -> Iterator[Step]:
+    """Every placement that goes with a GGUF file, and its text encoder in less and less; refuses (exit 2) another."""
+    rows = [step for step in LADDERS[device] if step.precision is not Precision.FP32]
+    for encoder in dict.fromkeys(step.encoder or step.precision for step in rows):
+        for placement in dict.fromkeys(step.placement for step in rows):
+            found = conflict(Rung(precision=Precision.BF16, placement=placement, encoder=encoder, kind=GGUF), device)
+            if not found:
+                yield Step(precision=Precision.BF16, placement=placement, encoder=encoder)
+            elif OFFLOADS.get(offload) is placement:
+                raise UsageRefused(f"{found.what}: {found.why}", "leave --offload to the plan")
+
+
 def rungs(step: Step, request: Request, card: ModelCard, canvas: Canvas) -> Iterator[Rung]:
     """The rungs of one row: passes at once, then in turn; the decoder whole, then in smaller and smaller tiles.
 
@@ -98,6 +115,7 @@ def rungs(step: Step, request: Request, card: ModelCard, canvas: Canvas) -> Iter
     """
     sides = tiles(request, card, canvas)
     turns = (False, True) if batched(request, card) else (False,)
+    kinds = dict.fromkeys(part.stored.kind for part in card.components if part.stored)
     if step.placement is Placement.RESIDENT and request.offload == "auto":
         sides, turns = sides[:1], turns[:1]
     for in_turn in turns:
@@ -108,6 +126,7 @@ def rungs(step: Step, request: Request, card: ModelCard, canvas: Canvas) -> Iter
                 encoder=step.encoder,
                 turns=in_turn,
                 tiling=side,
+                kind=" and ".join(kinds),
             )
 
 
@@ -143,7 +162,8 @@ def describe(rung: Rung) -> str:
     turns = ", guidance in turns" if rung.turns else ""
     tiling = f", decoding in tiles of {rung.tiling}" if rung.tiling else ""
     host = f", {' and '.join(rung.host)} on the processor" if rung.host else ""
-    return f"{rung.precision}{encoder}, {where}{turns}{tiling}{host}"
+    held = f"{GGUF} {rung.kind}" if rung.kind else rung.precision
+    return f"{held}{encoder}, {where}{turns}{tiling}{host}"
 
 
 def _named(device: Device) -> str:

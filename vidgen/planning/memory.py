@@ -1,5 +1,7 @@
 """How much memory each phase needs: weights by exact parameter counts, and the work beside them where it is known."""
 
+from collections.abc import Mapping
+
 from vidgen.core.card import Component, Guidance, ModelCard, Phase, Way
 from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weights
 from vidgen.core.request import Request
@@ -15,6 +17,10 @@ device, 4.6 GiB for 121 frames of 1920x1088 at 16 bits."""
 
 PIECE, PIECES = 64, 1.25
 """Frames of a piece that leaves the device when its tiles are joined, and pieces that it holds beside the tile."""
+
+UNPACKED: Mapping[str, float] = {"Q5_0": 10.0, "Q5_1": 10.0, "Q5_K": 7.2, "IQ4_NL": 12.0, "IQ4_XS": 12.3}
+UNPACKED_ELSE = 5.4
+"""Bytes of each value of a matrix of a GGUF file beside it, while it is made whole: counted with Diffusers 0.42.1."""
 
 KERNELS_GIB = 0.15
 """What a processor's libraries take while they compute, measured with LTX-Video 2B: docs/measurements/processor.md."""
@@ -35,6 +41,8 @@ def phases(
 def component_gib(name: str, card: ModelCard, weights: Weights, precision: Precision) -> float:
     """One component's weights in memory; by its size on disk where the parameter count is not known."""
     component = card.component(name)
+    if component.stored:
+        return component.stored.held / GIB
     if component.wide:
         precision = Precision.FP32
     return parameters(component, weights) * _bytes(component.blocks, precision) / GIB
@@ -47,14 +55,19 @@ def parameters(component: Component, weights: Weights) -> float:
 
 def block_gib(component: Component, precision: Precision) -> float:
     """The largest of the repeated blocks of a component that can be streamed."""
+    if component.stored:
+        return component.stored.block / GIB
     return component.block * _bytes(component.blocks / component.stacked, precision) / GIB
 
 
 def streamed_gib(component: Component, weights: Weights, precision: Precision, resident: int = 0) -> float:
     """What of a component is on the device while its blocks are streamed and `resident` of them stay."""
-    every = parameters(component, weights)
-    rest = every * (1 - component.stacked) * precision.computed.bytes / GIB
-    stack = every * component.stacked * _bytes(component.blocks / component.stacked, precision) / GIB
+    if component.stored:
+        rest, stack = (component.stored.held - component.stored.blocks) / GIB, component.stored.blocks / GIB
+    else:
+        every = parameters(component, weights)
+        rest = every * (1 - component.stacked) * precision.computed.bytes / GIB
+        stack = every * component.stacked * _bytes(component.blocks / component.stacked, precision) / GIB
     some = (resident + AHEAD) * block_gib(component, precision)
     return rest + (stack if resident + AHEAD >= component.layers else min(some, stack))
 
@@ -141,13 +154,20 @@ def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung:
         passes = 2 if batched(request, card) and not rung.turns else 1
         pairs = tokens**2 * card.cost.pair_bytes / GIB
         kib = (request.keyframes and card.cost.pictured_kib) or card.cost.token_kib
-        drawn = passes * (tokens * kib * (card.cost.widened if wide > 1 else 1.0) / 2**20 + pairs)
+        widened = card.cost.widened if wide > 1 else 1.0
+        drawn = passes * (tokens * kib * widened / 2**20 + pairs) + _unpacked(card)
         seen = canvas.width * canvas.height * card.cost.picture_bytes * wide / GIB if request.keyframes else 0.0
         return max(drawn, seen)
     if phase is Phase.DECODE:
         always = any(card.component(name).wide for name in card.ways[request.mode].phases[phase])
         return _decoded(card, canvas, rung.tiling) * (1.0 if always else wide)
     return 0.0
+
+
+def _unpacked(card: ModelCard) -> float:
+    """The largest matrix of a GGUF file, while it is made whole."""
+    stored = (part.stored for part in card.components if part.stored)
+    return max((each.widest * UNPACKED.get(each.kind, UNPACKED_ELSE) for each in stored), default=0.0) / GIB
 
 
 def _decoded(card: ModelCard, canvas: Canvas, side: int) -> float:

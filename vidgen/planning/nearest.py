@@ -56,7 +56,12 @@ def shorter(request: Request, frames: int) -> Request:
 
 
 def another(request: Request, cards: Iterable[ModelCard], machine: Machine) -> str:
-    """The best other model of measured memory that can serve the request as it is; empty when none can."""
+    """The best other model of measured memory that can serve the request as it is; empty when none can.
+
+    A GGUF file is one model's.
+    """
+    if request.ggufs:
+        return ""
     nothing = Weights(folder=None, sizes={})
     for card in cards:
         wanted = replace(request, model=card.name, negative="", **_taste(card))

@@ -26,6 +26,7 @@ LONGEST = 230
 
 BUILT_IN: Mapping[str, Any] = {
     "true_cfg_scale": 1.0,
+    "gguf": "",
     "seed": "random",
     "fit": Fit.CROP.value,
     "background": "black",
@@ -145,6 +146,7 @@ def _request(settled: _Settled, card: ModelCard, subject: Subject) -> Request:
         true_cfg_scale=words.number("true-cfg-scale", settled.get("true_cfg_scale"), least=1.0, most=100.0),
         seed=0,
         loras=tuple(subject.loras),
+        ggufs=words.ggufs(settled.get("gguf")),
         fit=_fit(settled.get("fit")),
         background=_text("background", settled.get("background")),
         sound=words.truth("sound", settled.get("sound")) and card.sound,
@@ -275,6 +277,7 @@ def _settings(settled: _Settled, request: Request, seeds: Sequence[int]) -> tupl
         "fps": f"{request.fps}",
         "seed": ",".join(map(str, seeds)),
         "crf": "auto" if request.crf is None else f"{request.crf}",
+        "gguf": ", ".join(f"{one.component}={one.path}" for one in request.ggufs),
         "enhancer": str(request.enhancer or ""),
         "vram": f"{request.vram_gib:g} GiB" if request.vram_gib else "auto",
     }

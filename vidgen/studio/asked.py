@@ -11,7 +11,7 @@ from vidgen.core.enhancer import Enhancer
 from vidgen.core.errors import InputRefused, OutputRefused
 from vidgen.core.machine import Device
 from vidgen.core.plan import Job, Rung
-from vidgen.core.request import Keyframe, Lora, Mode
+from vidgen.core.request import Gguf, Keyframe, Lora, Mode
 from vidgen.studio import artefacts
 from vidgen.studio.fingerprint import fingerprint, hash_of, model_of
 
@@ -27,9 +27,9 @@ class Asked:
     """What a folder holds of a request. `settings` are words as a user would type them; LoRAs stay where they were.
 
     `seedless` is the fingerprint of the request but for its seed, `model` the hash of its card, `weights` the folder
-    that they were in, and `began` the precision and device that the work began with. `hashes` are those of the LoRAs.
-    Where a phase had failed, `detours` say so, and the work goes on on `rung` if it is still the same `machine`.
-    `draft`: only the first of two stages was asked for; the size among its `settings` is that of the whole.
+    that they were in, and `began` the precision and device that the work began with. `hashes` are those of the LoRAs,
+    then of the GGUF files. Where a phase had failed, `detours` say so, and the work goes on on `rung` if it is still
+    the same `machine`. `draft`: only the first of two stages was asked for; the size in `settings` is the whole's.
     """
 
     folder: Path
@@ -44,6 +44,7 @@ class Asked:
     origins: Mapping[str, str]
     keyframes: tuple[Keyframe, ...]
     loras: tuple[Lora, ...]
+    ggufs: tuple[Gguf, ...]
     hashes: tuple[str, ...]
     output: Path
     machine: str
@@ -76,6 +77,10 @@ def write(job: Job, folder: Path, mark: str) -> None:
             {"path": str(lora.path.absolute()), "sha256": hash_of(lora.path), "weight": lora.weight}
             for lora in request.loras
         ],
+        "ggufs": [
+            {"path": str(gguf.path.absolute()), "sha256": hash_of(gguf.path), "component": gguf.component}
+            for gguf in request.ggufs
+        ],
         "output": request.output.name,
         "machine": job.plan.machine.name,
         "rung": asdict(job.plan.rung),
@@ -103,7 +108,8 @@ def read(folder: Path) -> Asked:
             origins={str(name): str(value) for name, value in facts["origins"].items()},
             keyframes=tuple(_keyframe(folder, entry) for entry in facts["keyframes"]),
             loras=tuple(_lora(entry) for entry in facts["loras"]),
-            hashes=tuple(str(entry["sha256"]) for entry in facts["loras"]),
+            ggufs=tuple(_gguf(entry) for entry in facts.get("ggufs", ())),
+            hashes=tuple(str(entry["sha256"]) for entry in (*facts["loras"], *facts.get("ggufs", ()))),
             output=folder.parent / _name(facts["output"]),
             machine=str(facts["machine"]),
             rung=Rung.of(facts["rung"]),
@@ -132,13 +138,15 @@ def enhanced(folder: Path) -> str:
 
 
 def same_loras(found: Asked) -> None:
-    """Refuse (exit 3) when a LoRA of the folder is not there any more, or is another file by now."""
-    for lora, known in zip(found.loras, found.hashes, strict=True):
-        if not lora.path.is_file():
-            said = f"LoRA {lora.path}, which {found.folder} was begun with, is not there"
+    """Refuse (exit 3) when a LoRA or a GGUF file of the folder is not there any more, or is another file by now."""
+    named = [(f"LoRA {lora.path}", lora.path) for lora in found.loras]
+    named += [(f"GGUF file {gguf.path}", gguf.path) for gguf in found.ggufs]
+    for (name, path), known in zip(named, found.hashes, strict=True):
+        if not path.is_file():
+            said = f"{name}, which {found.folder} was begun with, is not there"
             raise InputRefused(said, "put it back there")
-        if hash_of(lora.path) != known:
-            said = f"LoRA {lora.path} is not the file that {found.folder} was begun with"
+        if hash_of(path) != known:
+            said = f"{name} is not the file that {found.folder} was begun with"
             raise InputRefused(said, "put that one back, or give the first command again")
 
 
@@ -154,7 +162,8 @@ def began_of(folder: Path) -> str:
 
 def began(job: Job) -> str:
     """What the work is done with, in words."""
-    return f"{job.plan.rung.precision} on {job.plan.machine.device}"
+    rung = job.plan.rung
+    return f"{f'gguf {rung.kind}' if rung.kind else rung.precision} on {job.plan.machine.device}"
 
 
 def unfinished(job: Job) -> Iterator[Asked]:
@@ -246,6 +255,10 @@ def _keyframe(folder: Path, entry: Mapping[str, Any]) -> Keyframe:
 
 def _lora(entry: Mapping[str, Any]) -> Lora:
     return Lora(path=Path(entry["path"]), weight=float(entry["weight"]))
+
+
+def _gguf(entry: Mapping[str, Any]) -> Gguf:
+    return Gguf(path=Path(entry["path"]), component=str(entry["component"]))
 
 
 def _same(file: Path, entry: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ def fingerprint(job: Job, *, seeded: bool = True) -> str:
     card, request = job.card, {key: value for key, value in asdict(job.request).items() if key not in NOT_PIXELS}
     request["keyframes"] = [[hash_of(mark.picture), mark.frame, mark.strength] for mark in job.request.keyframes]
     request["loras"] = [[hash_of(lora.path), lora.weight] for lora in job.request.loras]
+    if ggufs := request.pop("ggufs"):
+        request["ggufs"] = [[hash_of(gguf["path"]), gguf["component"]] for gguf in ggufs]
     if not seeded:
         request["seed"] = [setting.value for setting in job.settings if setting.name == "output"]
     facts = {

@@ -83,6 +83,8 @@ def _of(component: Component, found: Mapping[str, File]) -> Iterator[str]:
         return
     yield f"{folder}config.json"
     yield from (name for name in inside if name == f"{folder}generation_config.json")
+    if component.stored:
+        return
     yield from _tensors(folder, inside)
 
 
