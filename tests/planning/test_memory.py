@@ -272,6 +272,21 @@ def test_quantized_blocks_are_streamed_in_their_small_form() -> None:
     assert denoise.host_gib == 2.0 * 0.75
 
 
+def test_what_is_quantized_and_read_from_disk_was_one_block_as_it_is_at_the_first_start() -> None:
+    half = 2**28
+    parts = tuple(replace(part, stacked=1.0, blocks=1.0, block=half, layers=4) for part in STACKED.components)
+    card, rung = (
+        replace(STACKED, components=parts),
+        replace(STREAMED, precision=Precision.NF4, placement=Placement.DISK),
+    )
+    held = {}
+    for one in (False, True):
+        [_, denoise, _] = phases(request(), card, draw(request(), card), NOTHING, rung, one=one)
+        held[one] = (denoise.weights_gib, denoise.host_gib)
+    block = half * 2 / 2**30
+    assert held == {False: (pytest.approx(2 * block * 0.5625 / 2), block), True: (block, block)}
+
+
 def test_a_text_encoder_may_be_held_in_less_than_the_rest() -> None:
     encode, denoise, _ = stacked(replace(BF16_PHASE, encoder=Precision.INT8))
     assert (encode.weights_gib, denoise.weights_gib) == (3.0, 2.0)

@@ -22,11 +22,6 @@ def _formats(rung: Rung) -> set[Precision]:
 
 CONFLICTS = (
     Conflict(
-        what="streaming from files, quantized",
-        found=lambda rung, _: rung.placement is Placement.DISK and any(each.quantized for each in _formats(rung)),
-        why="blocks are read from the files as they are; to quantize a model, all of it must be in memory once",
-    ),
-    Conflict(
         what="resident blocks where none are streamed",
         found=lambda rung, _: rung.resident > 0 and rung.placement not in (Placement.STREAM, Placement.DISK),
         why="every block is on the device already",

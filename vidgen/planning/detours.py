@@ -63,7 +63,7 @@ def _below(job: Job, phase: Phase) -> Iterator[Rung]:
     lighter = LIGHTER.get(rung.precision)
     offered = {step.precision for step in LADDERS[job.plan.machine.device]}
     if lighter in offered and job.request.precision == "auto" and _shrinks(job, phase, lighter):
-        yield replace(rung, precision=lighter, encoder=None, placement=_kept(rung))
+        yield replace(rung, precision=lighter, encoder=None)
 
 
 def _coarser(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
@@ -81,7 +81,7 @@ def _apart(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
         yield rung
     layers = _layers(job, Phase.DENOISE) if _layers(job, phase) else 0
     offered = {step.placement for step in LADDERS[job.plan.machine.device]} & STREAMED
-    if not layers or not offered or job.request.offload != "auto" or rung.precision.quantized:
+    if not layers or not offered or job.request.offload != "auto":
         return
     place = rung.placement if rung.placement in STREAMED else min(offered, key=list(Placement).index)
     stay = rung.resident if rung.placement in STREAMED else layers
@@ -98,11 +98,6 @@ def _layers(job: Job, phase: Phase) -> int:
     """How many blocks the components of `phase` have that can be streamed."""
     held = job.card.ways[job.request.mode].phases[phase]
     return max((part.layers for part in map(job.card.component, held) if part.streams), default=0)
-
-
-def _kept(rung: Rung) -> Placement:
-    """Quantized weights are not read from disk block by block."""
-    return Placement.PHASE if rung.placement is Placement.DISK else rung.placement
 
 
 def _safer(job: Job) -> Iterator[Rung]:
