@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import twins
 from tests.backends import tiny
-from vidgen.backends import ltx, pipes, streaming, waiting
+from vidgen.backends import ltx, ltx2, pipes, streaming, waiting
 from vidgen.backends.port import opened
 from vidgen.backends.readers import PLACES
 from vidgen.backends.streaming import Block, Stream
@@ -340,6 +340,15 @@ def test_what_its_maker_has_quantized_is_not_read_as_what_it_was(
     known = replace(job.card, components=tuple(replace(part, blocks=0.9) for part in job.card.components))
     with pytest.raises(WeightsRefused, match="its maker has quantized it"):
         parts(replace(job, card=known)).hold([name])
+
+
+def test_what_writes_does_so_as_its_makers_let_it_however_it_is_read(tmp_path: Path) -> None:
+    twin = tiny.card(tiny.folder("ltx-2-19b-dev", tmp_path))
+    said = {"eos_token_id": [1, 106], "top_k": 64}
+    (tmp_path / "ltx-2-19b-dev" / "text_encoder" / "generation_config.json").write_text(json.dumps(said))
+    held = pipes.Parts(tiny.job(twin, next(iter(twin.ways)), rung=WHOLE), ltx2.KINDS)
+    for made in (held._bare("text_encoder"), held._read("text_encoder")):
+        assert {name: getattr(made.generation_config, name) for name in said} == said
 
 
 def test_files_that_go_while_they_are_in_use_are_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weig
 from vidgen.core.request import Keyframe, Mode, Request
 from vidgen.planning.check import draw
 from vidgen.planning.drafts import first_stage
-from vidgen.planning.memory import KERNELS_GIB, component_gib, phases
+from vidgen.planning.memory import KERNELS_GIB, SHRUNK_GIB, component_gib, phases
 from vidgen.planning.settle import Subject, settle
 
 BF16_PHASE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
@@ -285,6 +285,16 @@ def test_what_is_quantized_and_read_from_disk_was_one_block_as_it_is_at_the_firs
         held[one] = (denoise.weights_gib, denoise.host_gib)
     block = half * 2 / 2**30
     assert held == {False: (pytest.approx(2 * block * 0.5625 / 2), block), True: (block, block)}
+
+
+def test_on_a_processor_the_libraries_that_hold_weights_in_less_take_a_little_too() -> None:
+    def works(one: bool, **changed: Precision) -> list[float]:
+        rung = replace(BF16_PHASE, **changed)
+        return [each.work_gib for each in phases(request(), STACKED, draw(request(), STACKED), NOTHING, rung, one=one)]
+
+    for changed in ({"precision": Precision.NF4}, {"encoder": Precision.INT8}):
+        assert works(True, **changed) == pytest.approx([gib + SHRUNK_GIB for gib in works(True)])
+        assert works(False, **changed) == works(False)
 
 
 def test_a_text_encoder_may_be_held_in_less_than_the_rest() -> None:

@@ -20,7 +20,6 @@ from vidgen.backends.apart import Packed, tie
 from vidgen.backends.port import exhausted
 from vidgen.backends.waiting import Place, each
 from vidgen.backends.written import Writing
-from vidgen.core.errors import OutputRefused
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Precision
 

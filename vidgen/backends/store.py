@@ -69,7 +69,7 @@ def made(folder: Path, precision: Precision, scheme: str = "") -> dict[str, str]
 
 
 def wanted(folder: Path, precision: Precision, scheme: str, share: float) -> float:
-    """Bytes that a copy of the component in `folder` will take, `share` of it quantized; 0 where one is kept already."""
+    """Bytes that a copy of what is in `folder` will take, `share` of it quantized; 0 where one is kept already."""
     if place(folder, precision, scheme).is_file():
         return 0.0
     held = (header(file).tensors for file in folder.glob("*.safetensors"))
@@ -81,7 +81,7 @@ def afford(size: float) -> None:
     """Refuse (exit 6) to begin where the disk has no room for copies of `size` that nothing goes on without."""
     free = shutil.disk_usage(next(each for each in (store(), *store().parents) if each.is_dir())).free
     if size and free < size + LEAST:
-        raise unkept(f"{amount(size)} are to come, {amount(free)} are free")
+        raise unkept(f"{amount(int(size))} are to come, {amount(free)} are free")
 
 
 def unkept(why: str) -> OutputRefused:

@@ -31,7 +31,7 @@ EACH = 4096
 """Bytes of the header for each weight: its tensors' names, shapes and places, and what its library says of it."""
 
 FILLING = "filling."
-"""What is between tensors, so that each is at a multiple of its numbers' size, is called so: no byte may be nobody's."""
+"""What is between tensors, so that each is at a multiple of its numbers' size: no byte may be nobody's."""
 
 
 class Writing:

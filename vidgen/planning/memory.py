@@ -19,6 +19,9 @@ PIECE, PIECES = 64, 1.25
 KERNELS_GIB = 0.15
 """What a processor's libraries take while they compute, measured with LTX-Video 2B: docs/measurements/processor.md."""
 
+SHRUNK_GIB = 0.1
+"""What the libraries take that hold weights in less, measured: docs/measurements/processor.md."""
+
 STREAMED = frozenset({Placement.STREAM, Placement.DISK})
 
 
@@ -90,7 +93,8 @@ def _phase(
     held, work = _held(phase, way, card, weights, rung), _work(phase, request, card, canvas, rung)
     film = _film(card, canvas) if phase is Phase.DECODE and rung.tiling and card.cost.tile_gib else 0.0
     if one or at_home:
-        work = max(work, FILMS * film) + KERNELS_GIB
+        shrunk = rung.precision.quantized or held_in("text_encoder", rung).quantized
+        work = max(work, FILMS * film) + KERNELS_GIB + SHRUNK_GIB * shrunk
         held = max(held, _packing(phase, way, card, rung))
     return PhasePlan(
         phase=phase,
