@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +17,10 @@ import pytest
 import torch
 from bitsandbytes.functional import quantize_4bit
 from safetensors.torch import save_file
-from torchao.quantization import quantize_
 
 from tests import twins, values
 from tests.backends import tiny
-from vidgen.backends import eights, fours, hunyuan, ltx, pipes, quantize, store
+from vidgen.backends import eights, fours, hunyuan, ltx, pipes, quantize, store, waiting
 from vidgen.backends.apart import apart
 from vidgen.backends.waiting import Place
 from vidgen.backends.written import Writing
@@ -231,7 +231,8 @@ def test_block_by_block_it_is_what_the_libraries_make_of_a_whole_model(
         wanted = {each: fourths(layer.weight) for each, layer in layers.items()}
     else:
         config = eights.config(quantize.scheme(precision, parts._machine).name)
-        quantize_(whole, config, filter_fn=lambda layer, _: layer in layers.values())
+        library = import_module("torchao.quantization")
+        library.quantize_(whole, config, filter_fn=lambda layer, _: layer in layers.values())
         wanted = {each: apart(layer.weight)[0] for each, layer in layers.items()}
     for each, leaves in wanted.items():
         ours = apart(found.get_submodule(each).weight)[0]
@@ -262,7 +263,7 @@ def test_one_weight_at_a_time_is_there_as_it_was(
     precision: Precision, room: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantize, "SPARE", 0 if room else 2**60)
-    read, most, real = list[weakref.ref[torch.Tensor]](), [0], quantize.each
+    read, most, real = list[weakref.ref[torch.Tensor]](), [0], waiting.each
 
     def noted(places: Iterable[Place]) -> Iterator[torch.Tensor]:
         for weight in real(places):
@@ -271,7 +272,7 @@ def test_one_weight_at_a_time_is_there_as_it_was(
             yield weight
             del weight
 
-    monkeypatch.setattr(quantize, "each", noted)
+    monkeypatch.setattr(waiting, "each", noted)
     parts = pipes.Parts(pocket(precision), ltx.KINDS)
     for name in ("text_encoder", "transformer"):
         parts.hold([name])

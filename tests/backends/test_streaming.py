@@ -40,7 +40,7 @@ FAMILIES = (
     "hunyuan-video",
     "hunyuan-video-1.5-480p-i2v",
     "ltx-2-19b-dev",
-    "ltx-2.5-dev",
+    "ltx-2.5-distilled",
     "mochi-1",
     "wan-2.1-i2v-14b-480p",
     "wan-2.2-t2v-a14b",

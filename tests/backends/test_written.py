@@ -19,7 +19,7 @@ def odd(seed: int) -> dict[str, torch.Tensor]:
 
 
 def test_what_was_written_is_read_by_the_library_where_its_numbers_can_lie(tmp_path: Path) -> None:
-    path, wanted = tmp_path / "a.safetensors", {}
+    path, wanted = tmp_path / "a.safetensors", dict[str, torch.Tensor]()
     with Writing(path, 3 * len(KINDS)) as file:
         for seed in range(3):
             tensors = {**dict(reversed(odd(seed).items())), f"{seed}.scalar": torch.tensor(seed)}

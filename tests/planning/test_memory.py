@@ -288,13 +288,13 @@ def test_what_is_quantized_and_read_from_disk_was_one_block_as_it_is_at_the_firs
 
 
 def test_on_a_processor_the_libraries_that_hold_weights_in_less_take_a_little_too() -> None:
-    def works(one: bool, **changed: Precision) -> list[float]:
-        rung = replace(BF16_PHASE, **changed)
-        return [each.work_gib for each in phases(request(), STACKED, draw(request(), STACKED), NOTHING, rung, one=one)]
+    def works(rung: Rung, one: bool) -> list[float]:
+        made = phases(request(), STACKED, draw(request(), STACKED), NOTHING, rung, one=one)
+        return [phase.work_gib for phase in made]
 
-    for changed in ({"precision": Precision.NF4}, {"encoder": Precision.INT8}):
-        assert works(True, **changed) == pytest.approx([gib + SHRUNK_GIB for gib in works(True)])
-        assert works(False, **changed) == works(False)
+    for rung in (replace(BF16_PHASE, precision=Precision.NF4), replace(BF16_PHASE, encoder=Precision.INT8)):
+        assert works(rung, one=True) == pytest.approx([gib + SHRUNK_GIB for gib in works(BF16_PHASE, one=True)])
+        assert works(rung, one=False) == works(BF16_PHASE, one=False)
 
 
 def test_a_text_encoder_may_be_held_in_less_than_the_rest() -> None:

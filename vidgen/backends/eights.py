@@ -54,7 +54,7 @@ def pack(name: str, weight: torch.Tensor, scheme: str, device: str) -> Packed:
     leaves alone stays as it is.
     """
     rows = max(ROWS, PIECE // weight.shape[1] // ROWS * ROWS)
-    pieces = [_shrunk(piece, scheme) for piece in weight.split(rows)]
+    pieces = [_shrunk(piece, scheme) for piece in torch.split(weight, rows)]
     if not all(map(is_traceable_wrapper_subclass, pieces)):
         return {name: weight}, {}
     flat, facts = importlib.import_module(SAFETENSORS).flatten_tensor_state_dict({name: _joined(pieces)})

@@ -41,7 +41,7 @@ def pack(name: str, weight: torch.Tensor, scheme: str, device: str) -> Packed:
     """
     if weight.numel() % BLOCK:
         return {name: weight}, {}  # none of a real model's
-    pieces = [_shrunk(piece, device) for piece in weight.reshape(-1).split(PIECE)]
+    pieces = [_shrunk(piece, device) for piece in torch.split(weight.reshape(-1), PIECE)]
     state = pieces[0][1]
     state.shape, state.absmax = weight.shape, torch.cat([each.absmax for _, each in pieces])
     beside = {f"{name}.{key}": tensor for key, tensor in state.as_dict(packed=True).items()}

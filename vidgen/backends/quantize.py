@@ -15,10 +15,10 @@ from typing import TypeAlias
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vidgen.backends import eights, fours, store, streaming
+from vidgen.backends import eights, fours, store, streaming, waiting
 from vidgen.backends.apart import Packed, tie
 from vidgen.backends.port import exhausted
-from vidgen.backends.waiting import Place, each
+from vidgen.backends.waiting import Place
 from vidgen.backends.written import Writing
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Precision
@@ -163,12 +163,13 @@ def _packed(part: torch.nn.Module, places: Mapping[str, Place], how: Scheme, dev
     Those of a block are read from one look at their file, every other one alone; what was looked at is forgotten.
     """
     home = {f"{name}.{key}": name for name, block in streaming.blocks(part).items() for key in block.state_dict()}
-    first = {places[name]: name for name in reversed(part.state_dict()) if name in places}
-    names = [name for name in part.state_dict() if first.get(places.get(name)) == name]
+    there = [name for name in part.state_dict() if name in places]
+    first = {places[name]: name for name in reversed(there)}
+    names = [name for name in there if first[places[name]] == name]
     chosen = _chosen(part)
     for _, group in groupby(names, key=lambda name: home.get(name, name)):
         ours = list(group)
-        for name, weight in zip(ours, each(places[name] for name in ours), strict=True):
+        for name, weight in zip(ours, waiting.each(places[name] for name in ours), strict=True):
             own = WITHIN + name
             yield how.hands.pack(own, weight, how.name, device) if name in chosen else ({own: weight}, {})
 
@@ -181,8 +182,8 @@ def _chosen(part: torch.nn.Module) -> set[str]:
 def _size(part: torch.nn.Module, places: Mapping[str, Place], how: Scheme) -> float:
     """Bytes of the component as it will be kept, but for what the formats add to a weight."""
     chosen = _chosen(part)
+    held = {name: tensor.numel() for name, tensor in part.state_dict().items() if name in places}
     return sum(
-        tensor.numel() * (how.precision.bytes if name in chosen else places[name].dtype.itemsize)
-        for name, tensor in part.state_dict().items()
-        if name in places
+        float(count * (how.precision.bytes if name in chosen else places[name].dtype.itemsize))
+        for name, count in held.items()
     )

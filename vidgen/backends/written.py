@@ -70,7 +70,7 @@ class Writing:
             "shape": list(tensor.shape),
             "data_offsets": [begin, self._end],
         }
-        self._file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        self._file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
     def _head(self) -> None:
         room = self._begin - 8
