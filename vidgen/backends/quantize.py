@@ -4,8 +4,10 @@ Embedders, modulation, norms and output layers stay as they were: they are small
 are read block after block, so that what is to be small never takes the room of what it was.
 """
 
+import ctypes
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -79,10 +81,14 @@ def quantized(whole: Whole, how: Scheme, device: str, *, needed: bool = False) -
     kept = store.place(whole.folder, how.precision, how.mark)
     found = _taken(kept, whole, how)
     if found is None and _keep(kept, whole, how, device, needed=needed):
+        _give_back()
         found = _taken(kept, whole, how)
         if found is None and needed:
             raise store.unkept("what was kept there cannot be read")
-    return found or (_in_memory(whole, how, device), {})
+    if found is None:
+        found = _in_memory(whole, how, device), {}
+        _give_back()
+    return found
 
 
 def in_blocks(module: torch.nn.Module, name: str) -> bool:
@@ -144,6 +150,12 @@ def _keep(kept: Path, whole: Whole, how: Scheme, device: str, *, needed: bool) -
             raise store.unkept(str(error.strerror)) from error
         return False
     return True
+
+
+def _give_back() -> None:
+    """Let the system have what packing has freed, where the C library can: it keeps hundreds of MiB otherwise."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_memory(whole: Whole, how: Scheme, device: str) -> torch.nn.Module:
