@@ -280,9 +280,18 @@ def test_what_was_asked_for_is_not_given_up() -> None:
     assert walk(full("bf16", "none"), Phase.DENOISE) == ["bf16, everything resident, guidance in turns"]
 
 
-def test_what_is_read_from_disk_is_quantized_only_as_a_whole() -> None:
+def test_what_is_read_from_disk_is_read_from_there_quantized() -> None:
     last = walk(full(placement=Placement.DISK, turns=True), Phase.DENOISE)
-    assert last == ["int8, one phase at a time, guidance in turns", "nf4, one phase at a time, guidance in turns"]
+    assert last == ["int8, blocks read from disk, guidance in turns", "nf4, blocks read from disk, guidance in turns"]
+
+
+def test_quantized_models_are_streamed_too_where_memory_runs_out() -> None:
+    small = full(placement=Placement.PHASE, turns=True)
+    small = replace(small, plan=replace(small.plan, rung=replace(small.plan.rung, precision=Precision.NF4)))
+    assert walk(small, Phase.DENOISE) == [
+        *(f"nf4, blocks streamed from memory, {stay} of them resident, guidance in turns" for stay in (14, 7, 3, 1)),
+        "nf4, blocks streamed from memory, guidance in turns",
+    ]
 
 
 def test_a_lesson_counts_however_many_blocks_there_was_room_for(tmp_path: Path) -> None:

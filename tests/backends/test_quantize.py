@@ -1,20 +1,31 @@
-"""Quantized weights: as small as the plan says, near the whole ones, and quantized once."""
+"""Quantized weights: as small as the plan says, near the whole ones, quantized once and block after block."""
 
+import errno
+import shutil
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from bitsandbytes.functional import quantize_4bit
 from safetensors.torch import save_file
 
-from tests import twins
+from tests import twins, values
 from tests.backends import tiny
-from vidgen.backends import eights, hunyuan, ltx, pipes, quantize, store
+from vidgen.backends import eights, fours, hunyuan, ltx, pipes, quantize, store, waiting
+from vidgen.backends.apart import apart
+from vidgen.backends.waiting import Place
+from vidgen.backends.written import Writing
 from vidgen.catalog import cards
+from vidgen.core.errors import OutputRefused, WeightsRefused
 from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Job, Placement, Precision, Rung
 from vidgen.core.request import Lora, Mode
@@ -50,15 +61,20 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The components that were read whole."""
+    """The components of which the model's own files were read: whole, or block after block."""
     read: list[str] = []
-    real = pipes.Parts._read
 
-    def noted(parts: pipes.Parts, name: str) -> Any:
-        read.append(name)
-        return real(parts, name)
+    def noting(way: str) -> None:
+        real = getattr(pipes.Parts, way)
 
-    monkeypatch.setattr(pipes.Parts, "_read", noted)
+        def noted(parts: pipes.Parts, name: str, *given: Any) -> Any:
+            read.append(name)
+            return real(parts, name, *given)
+
+        monkeypatch.setattr(pipes.Parts, way, noted)
+
+    noting("_read")
+    noting("_places")
     return read
 
 
@@ -195,6 +211,162 @@ def test_a_disk_without_room_keeps_nothing_and_the_clip_is_the_same(
     monkeypatch.setattr(quantize, "SPARE", 2**60)
     assert (film(pocket(Precision.INT8)) == whole).all()
     assert list(kept.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", QUANTIZED)
+@pytest.mark.parametrize("name", ["transformer", "text_encoder"])
+@pytest.mark.parametrize("room", [True, False])
+def test_block_by_block_it_is_what_the_libraries_make_of_a_whole_model(
+    precision: Precision, name: str, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "SPARE", 0 if room else 2**60)
+    for hands in (eights, fours):
+        monkeypatch.setattr(hands, "PIECE", 4096)
+    parts = pipes.Parts(pocket(precision), ltx.KINDS)
+    found = parts.hold([name])[name]
+    whole = parts._read(name)
+    layers = {each: layer for each, layer in whole.named_modules() if quantize.in_blocks(layer, each)}
+    assert max(layer.weight.numel() for layer in layers.values()) > 3 * 4096
+    if precision is Precision.NF4:
+        wanted = {each: fourths(layer.weight) for each, layer in layers.items()}
+    else:
+        config = eights.config(quantize.scheme(precision, parts._machine).name)
+        library = import_module("torchao.quantization")
+        library.quantize_(whole, config, filter_fn=lambda layer, _: layer in layers.values())
+        wanted = {each: apart(layer.weight)[0] for each, layer in layers.items()}
+    for each, leaves in wanted.items():
+        ours = apart(found.get_submodule(each).weight)[0]
+        assert len(ours) == len(leaves)
+        assert all(map(alike, ours, leaves)), each
+    rest = {key: tensor for key, tensor in whole.named_parameters() if key.removesuffix(".weight") not in layers}
+    assert all(torch.equal(tensor, found.get_parameter(key)) for key, tensor in rest.items())
+    parts.close()
+
+
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same bytes: packed ones are numbers by name only, and some of those are NaN."""
+    same = one.dtype is other.dtype and one.shape == other.shape
+    return same and torch.equal(*(each.contiguous().view(torch.uint8) for each in (one, other)))
+
+
+def fourths(weight: torch.Tensor) -> list[torch.Tensor]:
+    """What bitsandbytes makes of a weight: its bytes, its scales, its table."""
+    packed, state = quantize_4bit(
+        weight.data, blocksize=64, compress_statistics=False, quant_type="nf4", quant_storage=weight.dtype
+    )
+    return [packed, state.absmax, state.code]
+
+
+@pytest.mark.parametrize("precision", QUANTIZED)
+@pytest.mark.parametrize("room", [True, False])
+def test_one_weight_at_a_time_is_there_as_it_was(
+    precision: Precision, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "SPARE", 0 if room else 2**60)
+    read, most, real = list[weakref.ref[torch.Tensor]](), [0], waiting.each
+
+    def noted(places: Iterable[Place]) -> Iterator[torch.Tensor]:
+        for weight in real(places):
+            read.append(weakref.ref(weight))
+            most[0] = max(most[0], sum(ref() is not None for ref in read))
+            yield weight
+            del weight
+
+    monkeypatch.setattr(waiting, "each", noted)
+    parts = pipes.Parts(pocket(precision), ltx.KINDS)
+    for name in ("text_encoder", "transformer"):
+        parts.hold([name])
+    assert len(read) > 100
+    assert most[0] <= 2
+    parts.close()
+
+
+@pytest.mark.parametrize("precision", QUANTIZED)
+def test_what_was_kept_for_one_placement_serves_the_others(precision: Precision, counted: list[str]) -> None:
+    first = film(placed(precision, Placement.DISK))
+    counted.clear()
+    for placement in (Placement.PHASE, Placement.STREAM, Placement.DISK):
+        assert (film(placed(precision, placement)) == first).all()
+    assert not {"transformer", "text_encoder"} & set(counted)
+    assert [copy.fault for copy in store.copies()] == ["", ""]
+
+
+def placed(precision: Precision, placement: Placement) -> Job:
+    job = pocket(precision)
+    return replace(job, plan=replace(job.plan, rung=replace(job.plan.rung, placement=placement)))
+
+
+class Filling(Writing):
+    """A disk that is full, or an impatient person, when so many weights have been written."""
+
+    left: ClassVar[int]
+    error: ClassVar[BaseException]
+
+    def add(self, *packed: Any) -> None:
+        type(self).left -= 1
+        if type(self).left < 0:
+            raise type(self).error
+        super().add(*packed)
+
+
+@pytest.mark.parametrize("after", [0, 1, 20])
+@pytest.mark.parametrize("placement", [Placement.PHASE, Placement.STREAM, Placement.DISK])
+def test_a_disk_that_fills_up_is_refused_where_blocks_were_to_come_from_it_and_else_does_without(
+    placement: Placement, after: int, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = film(pocket(Precision.INT8))
+    shutil.rmtree(kept)
+    monkeypatch.setattr(Filling, "left", after, raising=False)
+    monkeypatch.setattr(Filling, "error", OSError(errno.ENOSPC, "No space left on device"), raising=False)
+    monkeypatch.setattr(quantize, "Writing", Filling)
+    if placement is Placement.DISK:
+        with pytest.raises(OutputRefused) as refused:
+            film(placed(Precision.INT8, placement))
+        values.says(refused, 6, "cannot be kept", str(kept), "No space left on device", "VIDGEN_CACHE")
+    else:
+        assert (film(placed(Precision.INT8, placement)) == whole).all()
+    assert list(kept.iterdir()) == []
+
+
+def test_a_disk_without_room_for_what_is_to_come_is_refused_before_anything_is_read(
+    kept: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**40, 2**40, 2**30 + 2**20))
+    with pytest.raises(OutputRefused) as refused:
+        film(placed(Precision.INT8, Placement.DISK))
+    values.says(refused, 6, "cannot be kept", "are to come", "1.0 GiB are free", "make room")
+    assert not {"transformer", "text_encoder"} & set(counted)
+    assert not kept.exists()
+
+
+def test_a_disk_that_is_full_by_now_is_enough_for_what_is_kept_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = film(placed(Precision.INT8, Placement.DISK))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**40, 2**40, 0))
+    assert (film(placed(Precision.INT8, Placement.DISK)) == first).all()
+
+
+@pytest.mark.parametrize("placement", [Placement.PHASE, Placement.DISK])
+def test_nothing_half_written_is_left_by_who_stops(
+    placement: Placement, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Filling, "left", 20, raising=False)
+    monkeypatch.setattr(Filling, "error", KeyboardInterrupt(), raising=False)
+    monkeypatch.setattr(quantize, "Writing", Filling)
+    with pytest.raises(KeyboardInterrupt):
+        film(placed(Precision.INT8, placement))
+    assert list(kept.iterdir()) == []
+
+
+def test_a_copy_that_is_removed_while_its_blocks_are_in_use_is_named(kept: Path) -> None:
+    job = placed(Precision.INT8, Placement.DISK)
+    backend = ltx.open(job)
+    conditioning = backend.encode([job])[0]
+    with pytest.raises(WeightsRefused, match="cannot be read any more") as refused:
+        backend.denoise(
+            job, conditioning, [], lambda done, total, state=None, /: shutil.rmtree(kept, ignore_errors=True)
+        )
+    assert str(kept) in refused.value.message
+    backend.close()
 
 
 def test_it_all_happens_without_a_word(kept: Path) -> None:

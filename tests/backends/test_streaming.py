@@ -1,12 +1,14 @@
 """Blocks that come and go: the frames are those of a model that is there whole, in the room of two blocks."""
 
 import gc
+import json
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from tests import twins
 from tests.backends import tiny
-from vidgen.backends import ltx, pipes, streaming
+from vidgen.backends import ltx, ltx2, pipes, streaming, waiting
 from vidgen.backends.port import opened
+from vidgen.backends.readers import PLACES
 from vidgen.backends.streaming import Block, Stream
 from vidgen.backends.waiting import Pages
 from vidgen.catalog import cards
@@ -37,10 +40,17 @@ FAMILIES = (
     "hunyuan-video",
     "hunyuan-video-1.5-480p-i2v",
     "ltx-2-19b-dev",
+    "ltx-2.5-distilled",
     "mochi-1",
     "wan-2.1-i2v-14b-480p",
     "wan-2.2-t2v-a14b",
 )
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("VIDGEN_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept" / "quantized"
 
 
 def film(job: Job) -> np.ndarray[Any, Any]:
@@ -77,16 +87,27 @@ def test_how_many_blocks_stay_changes_nothing(placement: Placement, resident: in
     assert (film(on(twin, placement=placement, resident=resident)) == film(on(twin))).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_quantized_blocks_come_from_disk_in_every_family(name: str, tmp_path: Path) -> None:
+    twin = tiny.card(tiny.folder(name, tmp_path))
+    for precision in QUANTIZED:
+        rung = replace(WHOLE, precision=precision)
+        whole = film(tiny.job(twin, next(iter(twin.ways)), rung=rung))
+        rung = replace(rung, placement=Placement.DISK, resident=1)
+        assert (film(tiny.job(twin, next(iter(twin.ways)), rung=rung)) == whole).all(), precision
+
+
+@pytest.mark.parametrize("placement", BY_BLOCK)
 @pytest.mark.parametrize("precision", QUANTIZED)
-def test_quantized_blocks_come_and_go_too(precision: Precision) -> None:
+def test_quantized_blocks_come_and_go_too(precision: Precision, placement: Placement) -> None:
     whole = film(pocket(precision=precision))
-    assert (film(pocket(precision=precision, placement=Placement.STREAM)) == whole).all()
+    for resident in (0, 1, 99):
+        assert (film(pocket(precision=precision, placement=placement, resident=resident)) == whole).all()
 
 
-@pytest.mark.parametrize(
-    ("placement", "precision"),
-    [(each, Precision.BF16) for each in BY_BLOCK] + [(Placement.STREAM, each) for each in QUANTIZED],
-)
+@pytest.mark.parametrize("placement", BY_BLOCK)
+@pytest.mark.parametrize("precision", [Precision.BF16, *QUANTIZED])
 def test_loras_are_worn_by_blocks_that_come_and_go(placement: Placement, precision: Precision) -> None:
     lora = (Lora(path=twins.lora(Path("style.safetensors"), width=128)),)
     whole = pocket(precision=precision)
@@ -108,10 +129,13 @@ def test_a_block_that_has_not_come_cannot_be_used(placement: Placement, twin: Pa
     held.close()
 
 
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8, Precision.NF4])
 @pytest.mark.parametrize("placement", BY_BLOCK)
 @pytest.mark.parametrize("resident", [0, 1])
-def test_only_the_block_at_work_and_those_that_stay_have_weights(placement: Placement, resident: int) -> None:
-    held = parts(pocket(placement=placement, resident=resident))
+def test_only_the_block_at_work_and_those_that_stay_have_weights(
+    placement: Placement, resident: int, precision: Precision
+) -> None:
+    held = parts(pocket(placement=placement, resident=resident, precision=precision))
     part = held.hold(["transformer"])["transformer"]
     found: list[int] = []
     blocks = list(streaming.blocks(part).values())
@@ -140,6 +164,30 @@ def run(part: Any) -> None:
             height=2,
             width=2,
         )
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, *QUANTIZED])
+def test_no_more_than_one_block_is_in_memory_twice_while_a_model_goes_there(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, real = parts(pocket(precision=precision, placement=Placement.STREAM)), waiting.read
+    read: list[weakref.ref[torch.Tensor]] = []
+    sizes: list[int] = []
+
+    def noted(places: Sequence[waiting.Place]) -> list[torch.Tensor]:
+        assert not any(ref() is not None for ref in read)
+        leaves = real(places)
+        read.extend(weakref.ref(leaf) for leaf in leaves)
+        sizes.append(sum(leaf.nbytes for leaf in leaves))
+        return leaves
+
+    monkeypatch.setattr(waiting, "read", noted)
+    stream = streaming.stream(held.hold(["transformer"])["transformer"])
+    assert stream is not None
+    assert not any(ref() is not None for ref in read)
+    assert sizes == [sum(leaf.nbytes for leaf in stream._source(number)) for number in range(len(sizes))]
+    assert len(sizes) > 3
+    held.close()
 
 
 def test_nothing_is_streamed_to_a_phase_that_is_at_home(twin: Path) -> None:
@@ -267,6 +315,40 @@ def test_what_a_family_reads_its_own_way_does_not_come_from_files(twin: Path) ->
     held = pipes.Parts(on(twin, placement=Placement.DISK), {**ltx.KINDS, "LTXVideoTransformer3DModel": own})
     with pytest.raises(UsageRefused, match="its own way"):
         held.hold(["transformer"])
+    from_memory = pipes.Parts(on(twin, placement=Placement.STREAM), {**ltx.KINDS, "LTXVideoTransformer3DModel": own})
+    assert streaming.stream(from_memory.hold(["transformer"])["transformer"])
+    from_memory.close()
+
+
+def test_every_model_that_is_quantized_is_read_block_after_block() -> None:
+    for family in {card.family for card in cards.cards().values()}:
+        kinds = {**pipes.KINDS, **import_module(f"vidgen.backends.{family}").KINDS}
+        for card in cards.cards().values():
+            if card.family == family:
+                assert all(kinds[part.kind].read in PLACES for part in card.components if part.blocks), card.name
+
+
+@pytest.mark.parametrize("name", ["transformer", "text_encoder"])
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8])
+def test_what_its_maker_has_quantized_is_not_read_as_what_it_was(
+    name: str, precision: Precision, tmp_path: Path
+) -> None:
+    folder = twins.ltx(tmp_path / "ltx")
+    card = folder / name / "config.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "quantization_config": {"quant_method": "fp8"}}))
+    job = on(folder, placement=Placement.DISK, precision=precision)
+    known = replace(job.card, components=tuple(replace(part, blocks=0.9) for part in job.card.components))
+    with pytest.raises(WeightsRefused, match="its maker has quantized it"):
+        parts(replace(job, card=known)).hold([name])
+
+
+def test_what_writes_does_so_as_its_makers_let_it_however_it_is_read(tmp_path: Path) -> None:
+    twin = tiny.card(tiny.folder("ltx-2-19b-dev", tmp_path))
+    said = {"eos_token_id": [1, 106], "top_k": 64}
+    (tmp_path / "ltx-2-19b-dev" / "text_encoder" / "generation_config.json").write_text(json.dumps(said))
+    held = pipes.Parts(tiny.job(twin, next(iter(twin.ways)), rung=WHOLE), ltx2.KINDS)
+    for made in (held._bare("text_encoder"), held._read("text_encoder")):
+        assert {name: getattr(made.generation_config, name) for name in said} == said
 
 
 def test_files_that_go_while_they_are_in_use_are_named(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from vidgen.core.plan import Placement, Precision, Rung
 PLAIN = Rung(precision=Precision.BF16, placement=Placement.STREAM, resident=3)
 
 BAD = {
-    "streaming from files, quantized": (replace(PLAIN, placement=Placement.DISK, encoder=Precision.INT8), Device.CUDA),
     "streaming from a GGUF file": (replace(PLAIN, placement=Placement.DISK, kind="Q8_0"), Device.CUDA),
     "resident blocks where none are streamed": (replace(PLAIN, placement=Placement.PHASE), Device.CUDA),
     "fp8 on Apple's GPU": (replace(PLAIN, precision=Precision.FP8), Device.MPS),
@@ -36,12 +35,15 @@ def test_every_conflict_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("device", list(Device))
 @pytest.mark.parametrize("placement", list(Placement))
-def test_plain_weights_go_anywhere(device: Device, placement: Placement) -> None:
-    assert conflict(Rung(precision=Precision.BF16, placement=placement), device) is None
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8])
+def test_what_every_device_has_numbers_for_goes_anywhere(
+    device: Device, placement: Placement, precision: Precision
+) -> None:
+    assert conflict(Rung(precision=precision, placement=placement), device) is None
 
 
 def test_the_hands_refuse_it_before_anything_is_loaded(twin: Path) -> None:
-    job = twins.job(twins.card(twin), rung=Rung(precision=Precision.NF4, placement=Placement.DISK))
+    job = twins.job(twins.card(twin), rung=Rung(precision=Precision.NF4, placement=Placement.PHASE, resident=1))
     with pytest.raises(UsageRefused) as refused:
         pipes.Parts(job, ltx.KINDS)
-    values.says(refused, 2, "streaming from files, quantized", "--offload")
+    values.says(refused, 2, "resident blocks where none are streamed", "--offload")

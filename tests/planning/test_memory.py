@@ -13,7 +13,7 @@ from vidgen.core.plan import Canvas, PhasePlan, Placement, Precision, Rung, Weig
 from vidgen.core.request import Keyframe, Mode, Request
 from vidgen.planning.check import draw
 from vidgen.planning.drafts import first_stage
-from vidgen.planning.memory import KERNELS_GIB, component_gib, phases
+from vidgen.planning.memory import KERNELS_GIB, SHRUNK_GIB, component_gib, phases
 from vidgen.planning.settle import Subject, settle
 
 BF16_PHASE = Rung(precision=Precision.BF16, placement=Placement.PHASE)
@@ -284,6 +284,31 @@ def test_quantized_blocks_are_streamed_in_their_small_form() -> None:
     linear = 0.5 / 0.75
     assert denoise.weights_gib == pytest.approx(0.5 + 2 * 0.1875 * (linear * 0.5 + (1 - linear)))
     assert denoise.host_gib == 2.0 * 0.75
+
+
+def test_what_is_quantized_and_read_from_disk_was_one_block_as_it_is_at_the_first_start() -> None:
+    half = 2**28
+    parts = tuple(replace(part, stacked=1.0, blocks=1.0, block=half, layers=4) for part in STACKED.components)
+    card, rung = (
+        replace(STACKED, components=parts),
+        replace(STREAMED, precision=Precision.NF4, placement=Placement.DISK),
+    )
+    held = {}
+    for one in (False, True):
+        [_, denoise, _] = phases(request(), card, draw(request(), card), NOTHING, rung, one=one)
+        held[one] = (denoise.weights_gib, denoise.host_gib)
+    block = half * 2 / 2**30
+    assert held == {False: (pytest.approx(2 * block * 0.5625 / 2), block), True: (block, block)}
+
+
+def test_on_a_processor_the_libraries_that_hold_weights_in_less_take_a_little_too() -> None:
+    def works(rung: Rung, one: bool) -> list[float]:
+        made = phases(request(), STACKED, draw(request(), STACKED), NOTHING, rung, one=one)
+        return [phase.work_gib for phase in made]
+
+    for rung in (replace(BF16_PHASE, precision=Precision.NF4), replace(BF16_PHASE, encoder=Precision.INT8)):
+        assert works(rung, one=True) == pytest.approx([gib + SHRUNK_GIB for gib in works(BF16_PHASE, one=True)])
+        assert works(rung, one=False) == works(BF16_PHASE, one=False)
 
 
 def test_a_text_encoder_may_be_held_in_less_than_the_rest() -> None:

@@ -83,6 +83,7 @@ def test_every_large_model_has_a_plan_on_every_card_at_half_its_size_if_need_be(
         ("ltx-2-19b-distilled", 8, 32, "int8, blocks streamed from memory, 12 of them resident"),
         ("ltx-2-19b-distilled", 8, 16, "nf4, blocks streamed from memory, 24 of them resident"),
         ("ltx-2-19b-distilled", 8, 10, "bf16, blocks read from disk, 5 of them resident"),
+        ("ltx-2-19b-distilled", 6, 10, "int8, blocks read from disk, 7 of them resident"),
     ],
 )
 def test_full_size_models_are_planned_like_this(name: str, vram_gib: float, ram_gib: float, rung: str) -> None:
@@ -160,6 +161,7 @@ LIMITS = [
     ({"offload": "phase"}, "bf16, one phase at a time"),
     ({"offload": "stream"}, "bf16, blocks streamed from memory, 28 of them resident"),
     ({"offload": "disk"}, "bf16, blocks read from disk, 28 of them resident"),
+    ({"offload": "disk", "precision": "nf4"}, "nf4, blocks read from disk, 28 of them resident"),
     ({"tiling": "256"}, "bf16, everything resident, decoding in tiles of 256"),
     ({"tiling": "off", "vram_gib": 12.0}, "bf16, one phase at a time"),
     ({"vram_gib": 7.9}, "bf16, blocks streamed from memory, 28 of them resident"),
@@ -183,8 +185,8 @@ def test_a_limit_that_leaves_no_way_is_refused_by_its_name() -> None:
         on(CPU, replace(FULL, offload="stream"))
     says(refused, 2, "--offload stream is no way to work on a processor")
     with pytest.raises(UsageRefused) as refused:
-        on(cuda(80), replace(FULL, offload="disk", precision="int8"))
-    says(refused, 2, "streaming from files, quantized", "leave --offload or --precision")
+        on(replace(CPU, device=Device.MPS), replace(FULL, offload="disk", precision="nf4"))
+    says(refused, 2, "nf4 on Apple's GPU", "leave --offload or --precision")
     with pytest.raises(UsageRefused) as refused:
         real("hunyuan-video", 80, tiling="512")
     says(refused, 2, "tiles of 256 pixels at most", "--tiling 256")

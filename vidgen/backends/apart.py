@@ -11,6 +11,12 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 Leaves: TypeAlias = list[torch.Tensor]
 """The plain tensors of one weight or of several, in their order."""
 
+Packed: TypeAlias = tuple[dict[str, torch.Tensor], dict[str, str]]
+"""Plain tensors by name, and what a file that has them must say of them."""
+
+PIECE = 2**23
+"""Numbers of a weight that are quantized at a time."""
+
 Build: TypeAlias = Callable[[Sequence[torch.Tensor]], Parameter]
 """Puts a weight together from its tensors, wherever those are."""
 

@@ -15,7 +15,11 @@ Places = dict[str, Place]
 
 
 def of_model(kind: Any, skeleton: Any, folder: Path, dtype: torch.dtype) -> tuple[Places, Report]:
-    """The weights of a model of Diffusers, of which `skeleton` has none, and what is wrong with its files."""
+    """The weights of a model of Diffusers, of which `skeleton` has none, and what is wrong with its files.
+
+    ValueError where their maker has quantized them: what is in them is not what the model has.
+    """
+    _plain(skeleton.config.get("quantization_config"))
     held = _held(folder, fit.MODEL)
     names = {key: key for key in held}
     if (folder / fit.MODEL).is_file():
@@ -34,6 +38,7 @@ def of_encoder(kind: Any, skeleton: Any, folder: Path, dtype: torch.dtype) -> tu
     How it renames and ties what it loads is known to it alone: it is given tensors without contents, and where they end
     up is where they belong; what it would hold them in it shows when it is asked for `dtype`.
     """
+    _plain(getattr(fit.configuration(kind, folder), "quantization_config", None))
     held = _held(folder, fit.ENCODER)
     tensors = {key: torch.empty(entry.shape, device="meta") for key, entry in (fit.entries(folder) or {}).items()}
     own = {tensor.untyped_storage()._cdata: key for key, tensor in tensors.items()}
@@ -41,6 +46,11 @@ def of_encoder(kind: Any, skeleton: Any, folder: Path, dtype: torch.dtype) -> tu
     names = {key: own.get(weight.untyped_storage()._cdata) for key, weight in mapped.items()}
     places = {key: Place(file=held[name], key=name, dtype=typed[key].dtype) for key, name in names.items() if name}
     return places, fit.of_encoder(kind, folder)
+
+
+def _plain(quantized: Any) -> None:
+    if quantized:
+        raise ValueError("its maker has quantized it")
 
 
 def _held(folder: Path, name: str) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vidgen.backends import quiet
+from vidgen.backends.apart import PIECE, Packed
 from vidgen.backends.lean import DYNAMO, HIDDEN
 
 LIBRARY = "bitsandbytes"
@@ -33,31 +34,22 @@ def bring() -> None:
         importlib.import_module("bitsandbytes.nn")
 
 
-def shrink(part: torch.nn.Module, layers: Mapping[str, torch.nn.Linear], scheme: str, device: str) -> None:
-    """Hold the weights of `layers` in less. `device` does the arithmetic, one layer after the other."""
-    library = importlib.import_module("bitsandbytes.functional")
-    for name, layer in layers.items():
-        if layer.weight.numel() % BLOCK:
-            continue  # none of a real model's
-        packed, state = library.quantize_4bit(
-            layer.weight.to(device),
-            blocksize=BLOCK,
-            compress_statistics=False,
-            quant_type="nf4",
-            quant_storage=layer.weight.dtype,
-        )
-        state.to("cpu")
-        state.code = state.code.clone()  # all layers share one, and a file holds what is shared only once
-        _put(part, name, layer, packed.cpu(), state)
+def pack(name: str, weight: torch.Tensor, scheme: str, device: str) -> Packed:
+    """The weight of a linear layer in less, as the plain tensors that a file has of it, and what it must say of them.
 
-
-def flat(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Named weights as plain tensors: they are that already."""
-    return {name: torch.Tensor(tensor.detach()) for name, tensor in state.items()}, {}
+    `device` does the arithmetic, some of it at a time: at work, the library takes many times its room.
+    """
+    if weight.numel() % BLOCK:
+        return {name: weight}, {}  # none of a real model's
+    pieces = [_shrunk(piece, device) for piece in torch.split(weight.reshape(-1), PIECE)]
+    state = pieces[0][1]
+    state.shape, state.absmax = weight.shape, torch.cat([each.absmax for _, each in pieces])
+    beside = {f"{name}.{key}": tensor for key, tensor in state.as_dict(packed=True).items()}
+    return {name: torch.cat([packed for packed, _ in pieces]), **beside}, {}
 
 
 def fill(part: torch.nn.Module, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str], within: str) -> None:
-    """Put what `flat` gave, with `within` in front of each name, into a skeleton. Raises KeyError or ValueError."""
+    """Put tensors, with `within` in front of each name, into a skeleton. Raises KeyError or ValueError."""
     named = {name.removeprefix(within): tensor for name, tensor in tensors.items()}
     library = importlib.import_module("bitsandbytes.functional")
     for name, layer in list(part.named_modules()):
@@ -67,6 +59,15 @@ def fill(part: torch.nn.Module, tensors: Mapping[str, torch.Tensor], facts: Mapp
             state = library.QuantState.from_dict(facts_of, device=torch.device("cpu"))
             _put(part, name, layer, packed, state)
     part.load_state_dict(named, strict=False, assign=True)
+
+
+def _shrunk(weights: torch.Tensor, device: str) -> tuple[torch.Tensor, Any]:
+    """What bitsandbytes makes of some weights, on the processor."""
+    packed, state = importlib.import_module("bitsandbytes.functional").quantize_4bit(
+        weights.to(device), blocksize=BLOCK, compress_statistics=False, quant_type="nf4", quant_storage=weights.dtype
+    )
+    state.to("cpu")
+    return packed.cpu(), state
 
 
 def _put(part: torch.nn.Module, name: str, layer: Any, packed: torch.Tensor, state: Any) -> None:

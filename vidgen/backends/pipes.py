@@ -5,6 +5,7 @@ Knows no family: which classes there are, a family says in its own table.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 
-from vidgen.backends import blame, fit, gguf, quantize, quiet, streaming, turns
+from vidgen.backends import blame, fit, gguf, quantize, quiet, store, streaming, turns
 from vidgen.backends.fit import UNREADABLE
 from vidgen.backends.loras import wearing as wearing
 from vidgen.backends.port import Tensors, exhausted
@@ -25,6 +26,7 @@ from vidgen.backends.readers import encoder as encoder
 from vidgen.backends.readers import light as light
 from vidgen.backends.readers import model as model
 from vidgen.backends.readers import tokenizer as tokenizer
+from vidgen.backends.waiting import Place, Shelf, brought
 from vidgen.core.card import Phase
 from vidgen.core.conflicts import conflict
 from vidgen.core.errors import UsageRefused, WeightsRefused
@@ -56,6 +58,7 @@ class Parts:
             self._placement = Placement.PHASE  # at home, blocks would only go from the memory where they are to itself
         held = job.card.ways[job.request.mode].phases
         self._reading, self._decoding = held[Phase.ENCODE], frozenset(held[Phase.DECODE])
+        self._used = sorted({name for names in held.values() for name in names})
         self.dtype = DTYPES[self.rung.precision.computed]
         self._card, self._weights = job.card, job.weights
         self._kinds = {**KINDS, **kinds}
@@ -125,7 +128,7 @@ class Parts:
 
     def _load(self, name: str, *, half: bool) -> Any:
         streams = self._placement in BY_BLOCK and self._stacked(name)
-        part = self._shelved(name) if streams and self._placement is Placement.DISK else self._made(name)
+        part = self._by_block(name) if streams else self._made(name)
         if not isinstance(part, torch.nn.Module):
             return part
         part.requires_grad_(False).eval()
@@ -134,33 +137,43 @@ class Parts:
             self._halves.add(name)
         if self.rung.turns and name.startswith("transformer"):
             turns.in_turn(part)
-        if not streams:
-            return part.to(self.device.value)
-        if self._placement is Placement.STREAM:
-            streaming.from_memory(part, self.device.value, self._resident(name))
+        return part if streams else part.to(self.device.value)
+
+    def _by_block(self, name: str) -> Any:
+        """The component with its blocks where they wait: each of them read into memory in its turn, or in its file."""
+        disk, device, stay = self._placement is Placement.DISK, self.device.value, self._resident(name)
+        waits = Shelf if disk else partial(brought, device=device)
+        if self._quantizes(name):
+            if disk:
+                store.afford(sum(map(self._copy, self._used)))
+            part, kept = self._quantized(name, needed=disk)
+            if kept:
+                streaming.from_kept(part, kept, waits, device, stay)
+                return part
+        elif not self._card.component(name).stored and (disk or self._kind(name).read in PLACES):
+            with self._blamed(name):
+                part = self._bare(name)
+                streaming.from_files(part, self._places(name, part), waits, device, stay)
+            return part
+        else:
+            part = self._made(name)
+        streaming.from_memory(part, device, stay)
         return part
 
-    def _shelved(self, name: str) -> Any:
-        """The component with its blocks in their files."""
-        kind, folder = self._kind(name), self._place(name)
+    def _places(self, name: str, part: Any) -> Mapping[str, Place]:
+        """Where each weight of a component is that has none yet."""
+        kind, folder, wanted = self._kind(name), self._place(name), self._card.component(name).kind
         if kind.read not in PLACES:
             raise UsageRefused(
                 f"{name} of {self._card.name} cannot come from its files by block: its family reads it its own way",
-                "leave --offload to the plan",
+                "leave --offload and --precision to the plan",
             )
-        known = quiet.found(kind.module, kind.instead or self._card.component(name).kind)
-        blame.same_class(name, folder / kind.card, self._card.component(name).kind)
-        try:
-            part = self._bare(name)
-            with quiet.quickly():
-                places, report = PLACES[kind.read](known, part, folder, self._dtype(name))
-            fit.refuse(name, folder, report)
-            streaming.from_files(part, places, self.device.value, self._resident(name))
-        except UNREADABLE as error:
-            if exhausted(error):
-                raise
-            raise blame.refused(name, folder, kind.card, error) from error
-        return part
+        known = quiet.found(kind.module, kind.instead or wanted)
+        blame.same_class(name, folder / kind.card, wanted)
+        with quiet.quickly():
+            places, report = PLACES[kind.read](known, part, folder, self._dtype(name))
+        fit.refuse(name, folder, report)
+        return places
 
     def _stacked(self, name: str) -> bool:
         """Whether a component is mostly repeated blocks: text encoders, what connects them, and transformers are."""
@@ -171,19 +184,32 @@ class Parts:
 
     def _made(self, name: str) -> Any:
         """The component at its precision, on the CPU."""
-        precision, stored = self._precision(name), self._card.component(name).stored
-        if stored:
-            bare = self._bare(name)
-            return gguf.read(name, stored, self._place(name), bare, self._dtype(name))
-        if not precision.quantized or not self._card.component(name).blocks:
-            return self._read(name)
-        return quantize.quantized(
-            self._place(name),
-            quantize.scheme(precision, self._machine),
-            self.device.value,
-            lambda: self._read(name),
-            lambda: self._bare(name),
+        if stored := self._card.component(name).stored:
+            return gguf.read(name, stored, self._place(name), self._bare(name), self._dtype(name))
+        return self._quantized(name, needed=False)[0] if self._quantizes(name) else self._read(name)
+
+    def _quantizes(self, name: str) -> bool:
+        component = self._card.component(name)
+        return self._precision(name).quantized and component.blocks > 0 and not component.stored
+
+    def _quantized(self, name: str, *, needed: bool) -> tuple[Any, quantize.Kept]:
+        """The component at its precision, and where its tensors are kept, which may be `needed`."""
+        whole = quantize.Whole(
+            folder=self._place(name), bare=lambda: self._bare(name), places=lambda part: self._places(name, part)
         )
+        with self._blamed(name):
+            return quantize.quantized(whole, self._scheme(name), self.device.value, needed=needed)
+
+    def _scheme(self, name: str) -> quantize.Scheme:
+        return quantize.scheme(self._precision(name), self._machine)
+
+    def _copy(self, name: str) -> float:
+        """Bytes that will be kept of a component on the disk, and are not yet."""
+        if not self._quantizes(name):
+            return 0.0
+        how = self._scheme(name)
+        with self._blamed(name):
+            return store.wanted(self._place(name), how.precision, how.mark, self._card.component(name).blocks)
 
     def _bare(self, name: str) -> Any:
         """The component without weights, but with all that is computed and not loaded."""
@@ -207,15 +233,21 @@ class Parts:
         kind, folder, wanted = self._kind(name), self._place(name), self._card.component(name).kind
         known = quiet.found(kind.module, kind.instead or wanted)
         blame.same_class(name, folder / kind.card, wanted)
+        with self._blamed(name), quiet.quickly():
+            part, report = kind.read(known, folder, self._dtype(name))
+        fit.refuse(name, folder, report)
+        return part
+
+    @contextmanager
+    def _blamed(self, name: str) -> Iterator[None]:
+        """What libraries raise while it lasts is the fault of a file of the component; but memory that ran out."""
+        kind, folder = self._kind(name), self._place(name)
         try:
-            with quiet.quickly():
-                part, report = kind.read(known, folder, self._dtype(name))
+            yield
         except UNREADABLE as error:
             if exhausted(error):
                 raise
             raise blame.refused(name, folder, kind.card, error, weights=kind.weighs) from error
-        fit.refuse(name, folder, report)
-        return part
 
     def _dtype(self, name: str) -> torch.dtype:
         """What a component is held and computed in: its makers' choice where it is not the plan's."""

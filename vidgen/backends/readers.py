@@ -4,6 +4,7 @@ No other class than those of these tables is ever loaded, whatever a downloaded 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,8 +61,12 @@ def bare(kind: Any, folder: Path) -> Any:
 
 
 def bare_encoder(kind: Any, folder: Path) -> Any:
-    """Makes a model of Transformers from its configuration alone."""
-    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+    """Makes a model of Transformers from its configuration alone; one that writes, with how its makers let it."""
+    made = kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+    if made.can_generate():
+        with suppress(OSError):
+            made.generation_config = type(made.generation_config).from_pretrained(folder, local_files_only=True)
+    return made
 
 
 def _compared(compare: Callable[[], Report]) -> Report:

@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 
+from vidgen.core.amounts import amount
+from vidgen.core.errors import OutputRefused
 from vidgen.core.headers import header
 from vidgen.core.plan import Precision
 
@@ -18,6 +22,8 @@ MADE = "vidgen"
 WRITING_S = 24 * 3600.0
 """Nobody takes so long to write a file: a process of that number is another one by then."""
 
+LEAST = 2**30
+"""Bytes that a copy leaves free on the disk, where nothing goes on without it."""
 
 LIBRARIES = {Precision.INT8: "torchao", Precision.FP8: "torchao", Precision.NF4: "bitsandbytes"}
 """Which library holds weights so: another version of it does not read what was kept."""
@@ -60,6 +66,29 @@ def made(folder: Path, precision: Precision, scheme: str = "") -> dict[str, str]
     library = LIBRARIES[precision]
     facts = {"source": str(folder.absolute()), "precision": precision.value, library: version(library)}
     return {MADE: json.dumps(facts | ({"scheme": scheme} if scheme else {}))}
+
+
+def wanted(folder: Path, precision: Precision, scheme: str, share: float) -> float:
+    """Bytes that a copy of what is in `folder` will take, `share` of it quantized; 0 where one is kept already."""
+    if place(folder, precision, scheme).is_file():
+        return 0.0
+    held = (header(file).tensors for file in folder.glob("*.safetensors"))
+    count = sum(prod(entry.shape) for tensors in held for entry in tensors.values())
+    return count * (share * precision.bytes + (1 - share) * precision.computed.bytes)
+
+
+def afford(size: float) -> None:
+    """Refuse (exit 6) to begin where the disk has no room for copies of `size` that nothing goes on without."""
+    free = shutil.disk_usage(next(each for each in (store(), *store().parents) if each.is_dir())).free
+    if size and free < size + LEAST:
+        raise unkept(f"{amount(int(size))} are to come, {amount(free)} are free")
+
+
+def unkept(why: str) -> OutputRefused:
+    """The refusal of a disk that does not take what blocks are to come from."""
+    return OutputRefused(
+        f"quantized weights cannot be kept in {store()}: {why}", "make room there, or name another folder: VIDGEN_CACHE"
+    )
 
 
 def unfinished(kept: Path) -> Path:

@@ -4,21 +4,24 @@ A block that waits has no weights at all, so that to use one that has not come i
 Why this is not done by Diffusers' own means: docs/decisions/0014.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import Module, ModuleList, Parameter
 
 from vidgen.backends.apart import Build, Leaves, apart, tie
-from vidgen.backends.waiting import Pages, Place, Shelf, Source, read
+from vidgen.backends.waiting import Pages, Place, Source, read
 from vidgen.core.machine import Device
 
 HELD = "vidgen_stream"
 """Under which a model knows the stream of its blocks."""
+
+Waits: TypeAlias = Callable[[Sequence[Sequence[Place]]], Source]
+"""Where blocks wait whose tensors are at these places: there, or in memory."""
 
 
 def blocks(part: Module, within: str = "") -> dict[str, Module]:
@@ -41,8 +44,8 @@ def from_memory(part: Module, device: str, resident: int) -> None:
     _begin(part, waiting, pages, device)
 
 
-def from_files(part: Module, files: Mapping[str, Place], device: str, resident: int) -> None:
-    """Let all but the first `resident` blocks of `part` wait in their files; read the rest of it.
+def from_files(part: Module, files: Mapping[str, Place], waits: Waits, device: str, resident: int) -> None:
+    """Let all but the first `resident` blocks of `part` wait as `waits` has it; read the rest of it.
 
     `part` has no weights yet, and `files` says where each is. KeyError where it does not.
     """
@@ -59,7 +62,14 @@ def from_files(part: Module, files: Mapping[str, Place], device: str, resident: 
     tie(part)
     for block in waiting:
         block.empty()
-    _begin(part, waiting, Shelf([[files[key] for key in block.keys] for block in waiting]), device)
+    _begin(part, waiting, waits([[files[key] for key in block.keys] for block in waiting]), device)
+
+
+def from_kept(part: Module, kept: Mapping[int, Place], waits: Waits, device: str, resident: int) -> None:
+    """The same for a model that is there, none of it read yet: `kept` says by its address where each tensor is."""
+    waiting = [Block(name, module) for name, module in list(blocks(part).items())[resident:]]
+    places = [[kept[leaf.data_ptr()] for leaf in block.empty()] for block in waiting]
+    _begin(part, waiting, waits(places), device)
 
 
 def stream(part: Any) -> "Stream | None":

@@ -1,6 +1,6 @@
 """Where the weights of blocks wait until they are used: in the host's memory, or in their files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -103,17 +103,33 @@ class Shelf:
         """Nothing is held."""
 
 
+def brought(places: Iterable[Sequence[Place]], device: str) -> Pages:
+    """The blocks at these places in memory: read one after the other, so that no more than one is there twice."""
+    pages = Pages(device)
+    try:
+        for block in places:
+            pages.keep(read(block))
+    except BaseException:
+        pages.close()
+        raise
+    return pages
+
+
 def read(places: Iterable[Place]) -> Leaves:
     """The weights at these places. Refuses files that have gone or changed since they were looked at (exit 4)."""
-    found: Leaves = []
+    return list(each(places))
+
+
+def each(places: Iterable[Place]) -> Iterator[torch.Tensor]:
+    """The same one by one, for who needs them so."""
     for path, group in groupby(places, key=lambda place: place.file):
         try:
             with safe_open(path, framework="pt") as file:
-                found += [file.get_tensor(place.key).to(place.dtype) for place in group]
+                for place in group:
+                    yield file.get_tensor(place.key).to(place.dtype)
         except (OSError, SafetensorError) as error:
             if exhausted(error):
                 raise
             raise WeightsRefused(
                 f"{path} cannot be read any more: {first_line(error)}", "see that the disk is there, and start again"
             ) from error
-    return found

@@ -22,11 +22,6 @@ def _formats(rung: Rung) -> set[Precision]:
 
 CONFLICTS = (
     Conflict(
-        what="streaming from files, quantized",
-        found=lambda rung, _: rung.placement is Placement.DISK and any(each.quantized for each in _formats(rung)),
-        why="blocks are read from the files as they are; to quantize a model, all of it must be in memory once",
-    ),
-    Conflict(
         what="streaming from a GGUF file",
         found=lambda rung, _: rung.placement is Placement.DISK and bool(rung.kind),
         why="it names and cuts weights otherwise than the model does, and is read whole once",

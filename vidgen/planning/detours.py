@@ -83,7 +83,7 @@ def _apart(job: Job, phase: Phase, rung: Rung) -> Iterator[Rung]:
         yield rung
     layers = _layers(job, Phase.DENOISE) if _layers(job, phase) else 0
     offered = {step.placement for step in LADDERS[job.plan.machine.device]} & STREAMED
-    if not layers or not offered or job.request.offload != "auto" or rung.precision.quantized:
+    if not layers or not offered or job.request.offload != "auto":
         return
     place = rung.placement if rung.placement in STREAMED else min(offered, key=list(Placement).index)
     stay = rung.resident if rung.placement in STREAMED else layers
@@ -103,11 +103,8 @@ def _layers(job: Job, phase: Phase) -> int:
 
 
 def _in(rung: Rung, lighter: Precision) -> Rung:
-    """The rung in a lighter format: of a GGUF file, only the text encoder is. Blocks of it do not come from disk."""
-    if rung.kind:
-        return replace(rung, encoder=lighter)
-    place = Placement.PHASE if rung.placement is Placement.DISK else rung.placement
-    return replace(rung, precision=lighter, encoder=None, placement=place)
+    """The rung in a lighter format: of a GGUF file, only the text encoder is."""
+    return replace(rung, encoder=lighter) if rung.kind else replace(rung, precision=lighter, encoder=None)
 
 
 def _safer(job: Job) -> Iterator[Rung]:

@@ -52,6 +52,8 @@ LADDERS: dict[Device, tuple[Step, ...]] = {
         *_steps(Precision.INT8, _AT_ONCE, _BY_PHASE, _STREAMED),
         *_steps(Precision.NF4, _AT_ONCE, _BY_PHASE, _STREAMED),
         *_steps(Precision.BF16, _FROM_DISK),
+        *_steps(Precision.INT8, _FROM_DISK),
+        *_steps(Precision.NF4, _FROM_DISK),
     ),
     Device.MPS: _steps(Precision.BF16, _AT_ONCE, _BY_PHASE, _FROM_DISK),
     Device.CPU: (
@@ -60,12 +62,14 @@ LADDERS: dict[Device, tuple[Step, ...]] = {
         _SMALL_ENCODER,
         *_steps(Precision.INT8, _AT_ONCE, _BY_PHASE),
         *_steps(Precision.BF16, _FROM_DISK),
+        *_steps(Precision.INT8, _FROM_DISK),
     ),
 }
 """By quality, then by speed. Streaming costs no time where a step computes for longer than its weights travel, which is
 so for all but short clips, and changes no pixel: so it stands before quantization. FP8 takes the room of INT8 and is
-further from BF16: one has to ask. Reading every block from disk at every step is the last thing to try. A processor's
-memory is the host's: nothing is streamed to it from there."""
+further from BF16: one has to ask. Reading every block from disk at every step is the last thing to try, and quantized
+only where two blocks as they are find no room: half of the bytes are read at each step then, but quality is lost, and a
+copy must have been kept on the disk first. A processor's memory is the host's: nothing is streamed to it from there."""
 
 
 def ladder(device: Device, request: Request) -> tuple[Step, ...]:

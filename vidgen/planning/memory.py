@@ -25,6 +25,9 @@ UNPACKED_ELSE = 5.4
 KERNELS_GIB = 0.15
 """What a processor's libraries take while they compute, measured with LTX-Video 2B: docs/measurements/processor.md."""
 
+SHRUNK_GIB = 0.1
+"""What the libraries take that hold weights in less, measured: docs/measurements/processor.md."""
+
 STREAMED = frozenset({Placement.STREAM, Placement.DISK})
 
 
@@ -103,7 +106,9 @@ def _phase(
     held, work = _held(phase, way, card, weights, rung), _work(phase, request, card, canvas, rung)
     film = _film(card, canvas) if phase is Phase.DECODE and rung.tiling and card.cost.tile_gib else 0.0
     if one or at_home:
-        work = max(work, FILMS * film) + KERNELS_GIB
+        shrunk = rung.precision.quantized or held_in("text_encoder", rung).quantized
+        work = max(work, FILMS * film) + KERNELS_GIB + SHRUNK_GIB * shrunk
+        held = max(held, _packing(phase, way, card, rung))
     return PhasePlan(
         phase=phase,
         components=way.phases[phase],
@@ -143,7 +148,20 @@ def _beside(phase: Phase, way: Way, card: ModelCard, weights: Weights, rung: Run
             stay += whole
         else:
             through = max(through, streamed_gib(component, weights, precision))
-    return max(stay, through)
+    return max(stay, through, _packing(phase, way, card, rung))
+
+
+def _packing(phase: Phase, way: Way, card: ModelCard, rung: Rung) -> float:
+    """What the first start takes of the host's memory to quantize what is then read from disk: one block as it was.
+
+    Elsewhere the quantized component is there whole afterwards, and that is more.
+    """
+    if rung.placement is not Placement.DISK:
+        return 0.0
+    streamed = [(card.component(name), held_in(name, rung)) for name in way.phases[phase]]
+    return max(
+        (block_gib(part, each.computed) for part, each in streamed if part.streams and each.quantized), default=0.0
+    )
 
 
 def _work(phase: Phase, request: Request, card: ModelCard, canvas: Canvas, rung: Rung) -> float:
