@@ -35,9 +35,7 @@ def check(name: str, stored: Stored, bare: Any) -> None:
     with quiet.quickly():
         report = min(_reports(stored, bare), key=lambda each: sum(map(len, each.values())))
     if said := fit.said(report):
-        raise WeightsRefused(
-            f"{name} in {stored.path} does not fit its class: {said}", "give a GGUF file of this model"
-        )
+        raise WeightsRefused(f"{name} in {stored.path} does not fit its class: {said}", ANOTHER)
 
 
 def read(name: str, stored: Stored, folder: Path, bare: Any, dtype: torch.dtype) -> Any:
