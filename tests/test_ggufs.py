@@ -65,7 +65,8 @@ def test_a_clip_is_made_recorded_and_asked_for_again(vidgen: ANSWER) -> None:
     assert (facts["plan"]["gguf"], facts["plan"]["precision"]) == ("Q8_0", "bf16")
     assert facts["versions"]["gguf"]
     words = vidgen("show", "a.mp4", "--command").out
-    assert "--gguf transformer=pocket.gguf --precision auto" in words
+    assert "--gguf transformer=pocket.gguf --tiling off" in words
+    assert "--precision" not in words
     plain = vidgen("t2v", *TYPED, "--model", "pocket", "--precision", "bf16", "-o", "b.mp4")
     assert plain.code == 0
     assert vidgen("diff", "a.mp4", "b.mp4", "--min-psnr", "30").code == 0

@@ -4,16 +4,15 @@ Knows neither torch nor which model a LoRA was made for.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidgen.catalog import loras
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import WeightsRefused
 from vidgen.core.headers import Entry, header
 from vidgen.core.plan import Weights
-from vidgen.core.request import Lora, Request
+from vidgen.core.request import Lora
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "base_model.model.", "transformer.", "lora_unet_", "lora_")
 """What trainers put before the name of a layer."""
@@ -41,20 +40,6 @@ class Adapter:
     layers: Mapping[str, tuple[int, int]]
     spelled: bool
     """Whether every name is spelled as Diffusers does."""
-
-
-def worn(request: Request, card: ModelCard, weights: Weights) -> Iterator[str]:
-    """A sentence for each LoRA of which this model has but a part; refused (exit 4) when it is another model's."""
-    for lora in request.loras:
-        found = adapter(lora)
-        makers, own = loras.makers(found.layers), loras.kinds().get(card.family)
-        if own and makers and card.family not in makers:
-            named = " or ".join(maker.title for maker in makers.values())
-            video = "" if any(maker.video for maker in makers.values()) else ", which makes no videos"
-            said = f"LoRA {lora.path} looks like one for {named}{video}; {card.name} is of the family {own.title}"
-            raise WeightsRefused(said, f"use a LoRA that was made for {own.title}")
-        if note := fitting(found, card, weights):
-            yield note
 
 
 def adapter(lora: Lora) -> Adapter:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidgen import adapters, enhancers, exact, fitting, ggufs, history, hub, probe, reading
+from vidgen import enhancers, exact, fitting, ggufs, history, hub, probe, reading
 from vidgen.catalog import cards, gpus, presets, settings
 from vidgen.core import words
 from vidgen.core.card import ModelCard
@@ -16,11 +16,12 @@ from vidgen.core.errors import DoesNotFit, InputRefused, Refusal, UsageRefused
 from vidgen.core.machine import Machine
 from vidgen.core.plan import Job, Plan, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
-from vidgen.media import containers, pictures
+from vidgen.looking import looked_at
+from vidgen.media import containers
 from vidgen.planning import detours, drafts, enhancing, ladder, planner
 from vidgen.planning.check import check
 from vidgen.planning.drafts import Drawn
-from vidgen.planning.settle import BUILT_IN, Subject, located, settle
+from vidgen.planning.settle import Subject, located, settle
 from vidgen.studio import artefacts, asked, part
 from vidgen.studio.outputs import INSTEAD, Place, places
 
@@ -167,9 +168,8 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
     """A job for each seed. Whatever is the same for all of them is looked at once."""
     drawn = _drawn(brief, known)
     requests, canvas, weights = drawn.requests, drawn.canvas, hub.find(drawn.card)
-    ggufs.fitting(drawn.card, weights)
-    notes = [*drawn.adjustments, *_looked_at(requests[0]), *reading.cut(requests[0], drawn.card, weights)]
-    notes += [*reading.unknown(requests[0], drawn.card, weights), *adapters.worn(requests[0], drawn.card, weights)]
+    named = requests[0], drawn.card, weights
+    notes = [*drawn.adjustments, *looked_at(*named), *reading.cut(*named), *reading.unknown(*named)]
     try:
         card, plan, counted = exact.planned(requests[0], drawn.card, canvas, brief.machine, weights, brief.counting)
     except Refusal as refusal:
@@ -239,17 +239,6 @@ def taught(job: Job) -> Job:
 
 def _own(setting: Setting, request: Request) -> Setting:
     return replace(setting, value=str(request.seed)) if setting.name == "seed" else setting
-
-
-def _looked_at(request: Request) -> Iterator[str]:
-    """What there is to say of the files that the request names."""
-    if not request.keyframes and request.background != BUILT_IN["background"]:
-        pictures.colour(request.background)
-    for keyframe in request.keyframes:
-        yield from pictures.look(keyframe.picture, background=request.background).notes
-    for lora in request.loras:
-        if not lora.path.is_file():
-            raise InputRefused(f"LoRA {lora.path} is not there", "check the path")
 
 
 def _enhancer(request: Request, card: ModelCard, plan: Plan, weights: Weights) -> Enhancer | None:
