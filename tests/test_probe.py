@@ -4,17 +4,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+import vidgen
 from vidgen import probe
 from vidgen.catalog import gpus
 from vidgen.core.machine import Device
-from vidgen.probe import amd, nvidia
+from vidgen.probe import amd, host, nvidia
+
+HALVES = host.halves
+"""As it is: in tests every processor multiplies bf16."""
 
 GIB = 2**30
 
@@ -336,3 +340,29 @@ assert not {"torch", "numpy", "diffusers"} & set(sys.modules)
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60, check=False
     )
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "halves"),
+    [
+        ("model name\t: a Zen 3\nflags\t\t: sse4_2 avx2 fma\n", False),
+        ("model name\t: a Zen 4\nflags\t\t: avx2 avx512f avx512bw avx512_bf16\n", True),
+        ("model name\t: a Sierra\nflags\t\t: avx2 avx_ne_convert\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("Features\t: fp asimd\n", False),
+        ("", True),
+    ],
+)
+def test_whether_a_processor_multiplies_bf16_itself_is_what_the_system_says_of_it(
+    said: str, halves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("cpuinfo").write_text(said, encoding="utf-8")
+    monkeypatch.setattr("vidgen.probe.host.CPUINFO", Path("cpuinfo"))
+    assert HALVES() is halves
+
+
+def test_bf16_on_a_processor_that_does_not_multiply_it_is_told_to_be_slow() -> None:
+    here = replace(vidgen.prepare("t2v", prompt="a red circle")[0].plan.machine, halves=False)
+    [job] = vidgen.prepare("t2v", prompt="a red circle", model="pocket", precision="bf16", machine=here)
+    assert job.notes == (f"{here.name} does not multiply bf16 itself: it takes many times as long as --precision fp32",)
+    assert vidgen.prepare("t2v", prompt="a red circle", model="pocket", machine=here)[0].notes == ()

@@ -13,8 +13,8 @@ from vidgen.core import words
 from vidgen.core.card import ModelCard
 from vidgen.core.enhancer import Enhancer
 from vidgen.core.errors import DoesNotFit, InputRefused, Refusal, UsageRefused
-from vidgen.core.machine import Machine
-from vidgen.core.plan import Job, Plan, Setting, Weights
+from vidgen.core.machine import Device, Machine
+from vidgen.core.plan import Job, Plan, Precision, Setting, Weights
 from vidgen.core.request import Keyframe, Lora, Mode, Request
 from vidgen.looking import looked_at
 from vidgen.media import containers
@@ -185,7 +185,7 @@ def decided(brief: Brief, known: ModelCard) -> Iterator[Job]:
             settings=tuple(_own(setting, request) for setting in drawn.origins),
             adjustments=tuple(notes),
             whole=drawn.whole,
-            notes=tuple(_unweighed(card, weights)),
+            notes=(*_unweighed(card, weights), *_slow(plan)),
             enhancer=enhancer,
             counted=counted,
         )
@@ -195,6 +195,12 @@ def _unweighed(card: ModelCard, weights: Weights) -> Iterator[str]:
     if parts := hub.unweighed(card, weights):
         named = " and ".join(parts)
         yield f"what nobody has counted is in no plan until it is here: of {card.name} that is {named}"
+
+
+def _slow(plan: Plan) -> Iterator[str]:
+    here, computed = plan.machine, plan.rung.precision.computed
+    if here.device is Device.CPU and not here.halves and computed is Precision.BF16:
+        yield f"{here.name} does not multiply bf16 itself: it takes many times as long as --precision fp32"
 
 
 def _found(job: Job, brief: Brief) -> Job:

@@ -146,12 +146,23 @@ def test_what_does_not_fit_is_refused_with_the_numbers(machine: Machine) -> None
         on(machine)
     free = f"{room_gib(machine):.1f} GiB are free"
     says(refused, 5, "sketch does not fit", machine.name, "needs 4.", free, "fewer frames or a smaller size")
-    assert refused.value.message.count("needs") == len({step.precision for step in ladder(machine.device, FULL)})
+    assert refused.value.message.count("needs") == len({step.precision for step in ladder(machine, FULL)})
 
 
 def test_only_the_free_part_of_a_machines_memory_counts() -> None:
     assert describe(on(replace(CPU, available_gib=7.0)).rung) == "bf16, one phase at a time"
     assert replace(CPU, available_gib=99.0).memory_gib == CPU.ram_gib
+
+
+def test_a_processor_that_does_not_multiply_bf16_itself_takes_fp32_before_it() -> None:
+    """By phase, and from disk where that is too large, before anything in bf16; which one may still ask for."""
+    slow = replace(CPU, halves=False)
+    steps = [(step.precision, step.placement) for step in ladder(slow, FULL)]
+    wide = [(Precision.FP32, where) for where in (Placement.RESIDENT, Placement.PHASE, Placement.DISK)]
+    assert steps[:3] == wide
+    assert {precision for precision, _ in steps[3:]} == {Precision.BF16, Precision.INT8}
+    assert ladder(replace(slow, device=Device.CUDA), FULL) == ladder(cuda(24), FULL)
+    assert {step.precision for step in ladder(slow, replace(FULL, precision="bf16"))} == {Precision.BF16}
 
 
 LIMITS = [
@@ -206,7 +217,7 @@ def test_each_ladder_steps_down_in_memory(name: str, precision: str) -> None:
     card = counted(name)
     wanted = usual(card, precision=precision)
     canvas = draw(wanted, card)
-    rows = [list(rungs(step, wanted, card, canvas)) for step in ladder(Device.CUDA, wanted)]
+    rows = [list(rungs(step, wanted, card, canvas)) for step in ladder(cuda(24), wanted)]
     peaks = [[max(one.gib for one in phases(wanted, card, canvas, NOTHING, rung)) for rung in row] for row in rows]
     for row, gib in zip(rows, peaks, strict=True):
         for turns in (False, True):

@@ -41,7 +41,8 @@ class Machine:
 
     `vram_gib` is what is free on the card and `total_gib` what it has; both are 0 without one. `ram_gib` is what this
     process may use: the smaller of the machine's memory and its control group's limit; `available_gib` is what of it is
-    free now, 0 where that is not known. `rates`: where the card is a known one. `notes` are sentences worth telling.
+    free now, 0 where that is not known. `halves`: its processor multiplies bf16 itself. `rates`: where the card is a
+    known one. `notes` are sentences worth telling.
     """
 
     device: Device
@@ -52,6 +53,7 @@ class Machine:
     available_gib: float = 0.0
     cores: int
     disk_gib: float = 0.0
+    halves: bool = True
     compute_capability: tuple[int, int] = (0, 0)
     rates: Rates | None = None
     notes: tuple[str, ...] = ()

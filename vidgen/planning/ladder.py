@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vidgen.core.card import ModelCard
 from vidgen.core.conflicts import conflict
 from vidgen.core.errors import UsageRefused
-from vidgen.core.machine import Device
+from vidgen.core.machine import Device, Machine
 from vidgen.core.plan import Canvas, Placement, Precision, Rung
 from vidgen.core.request import Request
 from vidgen.planning.memory import batched
@@ -72,9 +72,17 @@ only where two blocks as they are find no room: half of the bytes are read at ea
 copy must have been kept on the disk first. A processor's memory is the host's: nothing is streamed to it from there."""
 
 
-def ladder(device: Device, request: Request) -> tuple[Step, ...]:
+WIDE = _steps(Precision.FP32, _AT_ONCE, _BY_PHASE, _FROM_DISK)
+"""Before all else for a processor that does not multiply bf16 itself: there it takes five times as long as fp32, and a
+decoder's convolutions a hundred times."""
+
+
+def ladder(machine: Machine, request: Request) -> tuple[Step, ...]:
     """The rows that `request` leaves open; UsageRefused (exit 2) when it rules them all out."""
+    device = machine.device
     steps = LADDERS[device]
+    if device is Device.CPU and not machine.halves:
+        steps = tuple(dict.fromkeys((*WIDE, *steps)))
     if request.ggufs:
         steps = tuple(_stored(device, request.offload))
     elif request.precision != "auto":

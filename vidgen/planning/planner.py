@@ -47,7 +47,7 @@ def choose(
     machine = _limited(machine, request)
     passed_over: list[str] = []
     failed: dict[str, str] = {}
-    for step in ladder(machine.device, request):
+    for step in ladder(machine, request):
         if step.placement in STREAMED and not _stacked(request, card):
             passed_over += [UNSTACKED] if UNSTACKED not in passed_over else []
             continue

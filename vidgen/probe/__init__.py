@@ -1,15 +1,12 @@
 """What machine this is, and what its memory holds: NVML first, control groups respected, torch never imported."""
 
-import os
 import platform
-import re
 import sys
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 from vidgen.core.machine import Device, Gpu, Machine
-from vidgen.probe import amd, memory, nvidia
+from vidgen.probe import amd, host, memory, nvidia
 from vidgen.probe.builds import torch_cuda, torch_hip
 from vidgen.probe.peaks import forget_peak, peak_gib, standing_gib
 
@@ -20,7 +17,6 @@ __all__ = [
     "machine",
     "memory",
     "peak_gib",
-    "processor",
     "standing_gib",
     "torch_cuda",
     "torch_hip",
@@ -82,24 +78,10 @@ def _host() -> Machine:
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     return Machine(
         device=Device.MPS if apple else Device.CPU,
-        name=processor(),
+        name=host.name(),
         ram_gib=memory.ram_gib(),
         available_gib=memory.available_gib(),
-        cores=cores(),
+        cores=host.cores(),
+        halves=host.halves(),
         disk_gib=memory.disk_gib(),
     )
-
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
