@@ -16,14 +16,15 @@ from tests.loopback import Hub
 from tests.values import cuda
 from vidgen.catalog import cards
 from vidgen.core.card import Phase
-from vidgen.core.errors import OutOfMemory, Refusal
+from vidgen.core.errors import NotFinite, OutOfMemory, Refusal, WeightsRefused
 from vidgen.core.plan import Job, Placement, Precision
 from vidgen.core.request import Gguf
+from vidgen.core.result import Event
 from vidgen.core.words import ggufs
 from vidgen.generate import prepare, run
 from vidgen.planning import detours
 from vidgen.planning.ladder import describe
-from vidgen.studio.fingerprint import fingerprint
+from vidgen.studio.fingerprint import fingerprint, hash_of
 
 SHORT: dict[str, Any] = {"prompt": "a red circle", "size": "32x32", "frames": 5, "steps": 2, "seed": 4}
 TYPED = ("a red circle", "--size", "32x32", "--frames", "5", "--steps", "2", "--seed", "4", "-q")
@@ -120,7 +121,13 @@ def test_what_goes_with_no_gguf_file_is_refused_as_usage() -> None:
     refused(2, "Diffusers reads no CogVideoXTransformer3DModel", model="cogvideox-2b", size="720x480", steps=50)
     full()
     refused(
-        2, "streaming from a GGUF file", "leave --offload", model=HUNYUAN, gguf="full.gguf", offload="disk", vram=24
+        2,
+        "blocks of a GGUF file from disk",
+        "leave --offload",
+        model=HUNYUAN,
+        gguf="full.gguf",
+        offload="disk",
+        vram=24,
     )
 
 
@@ -291,3 +298,54 @@ def test_no_library_is_brought_for_a_header() -> None:
     code = f"{told}; print(*{{'torch', 'numpy', 'gguf'}} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_file_that_changes_at_work_is_recorded_as_it_was_when_it_began() -> None:
+    """It was read whole by then; and that it has gone is no reason to lose the clip."""
+    file = stored.pocket()
+    known = hash_of(file)
+
+    def swapped(event: Event) -> None:
+        if event.phase == "denoise" and event.done == 1:
+            stored.pocket(Path("other.gguf"), "Q4_0").replace(file)
+
+    def gone(event: Event) -> None:
+        if event.phase == "denoise" and event.done == 1:
+            file.unlink()
+
+    for name, listen in (("swapped.mp4", swapped), ("gone.mp4", gone)):
+        list(run([planned(output=name)], listen))
+        [recorded] = json.loads(Path(f"{name}.json").read_text())["request"]["ggufs"]
+        assert recorded["sha256"] == known
+        known = hash_of(file) if file.exists() else ""
+
+
+@pytest.mark.parametrize("spoilt", ["cut short", "gone"])
+def test_a_file_that_changes_before_it_is_read_is_refused(spoilt: str) -> None:
+    file = stored.pocket()
+    job = planned(output="a.mp4")
+
+    def spoil(event: Event) -> None:
+        if event.phase == "load":
+            file.write_bytes(file.read_bytes()[:-1000]) if spoilt == "cut short" else file.unlink()
+
+    with pytest.raises(WeightsRefused, match="is not what it was"):
+        list(run([job], spoil))
+
+
+def test_values_that_are_not_finite_end_a_clip_of_a_damaged_file() -> None:
+    """Nothing holds it in more than it has."""
+    file = stored.pocket()
+    file.write_bytes(file.read_bytes()[:-1_000_000] + b"\xff" * 1_000_000)
+    with pytest.raises(NotFinite) as refusal:
+        list(run([planned(output="a.mp4")]))
+    assert "the GGUF file is damaged" in refusal.value.remedy
+
+
+def test_a_limit_of_a_variable_beside_a_file_is_said_to_be_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored.pocket()
+    monkeypatch.setenv("VIDGEN_PRECISION", "int8")
+    refused(2, "VIDGEN_PRECISION says: precision int8 does not go with")
+    monkeypatch.delenv("VIDGEN_PRECISION")
+    monkeypatch.setenv("VIDGEN_OFFLOAD", "disk")
+    refused(2, "VIDGEN_OFFLOAD says: blocks of a GGUF file from disk")

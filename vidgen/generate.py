@@ -24,7 +24,7 @@ from vidgen.planning.detours import detour
 from vidgen.prepare import prepare
 from vidgen.shots import Failed, Hands, Shot, absent, at_work
 from vidgen.studio.checkpoints import Checkpoints
-from vidgen.studio.fingerprint import hash_of
+from vidgen.studio.fingerprint import hashes
 from vidgen.studio.part import CHECKPOINT, CONDITIONING, LATENTS, part
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def _film(jobs: Sequence[Job], listener: Listener) -> Iterator[Result]:
     """All clips of one model on one rung; where a phase fails, those that are left go on from there on another rung."""
     with ExitStack() as claims:
         parts = [claims.enter_context(part(job, _waiting(job, listener), _damaged(job, listener))) for job in jobs]
-        shots = [Shot(job=recalled(job, own.folder), part=own) for job, own in zip(jobs, parts, strict=True)]
+        shots = [
+            Shot(job=recalled(job, own.folder), part=own, hashes={} if own.skip else hashes(job.request))
+            for job, own in zip(jobs, parts, strict=True)
+        ]
         yield from (_skipped(shot.job) for shot in shots if shot.part.skip)
         tried: set[Rung] = set()
         while left := _left(shots):
@@ -185,7 +188,7 @@ def _deliver(hands: Hands, shot: Shot, listener: Listener) -> Result:
 
 def _account(shot: Shot, rate: int) -> str:
     spent = {"seconds": shot.seconds, "peak_gib": shot.peak_gib}
-    return account(shot.job, **spent, standing_gib=shot.standing_gib, sound_rate=rate, hashed=hash_of)
+    return account(shot.job, **spent, standing_gib=shot.standing_gib, sound_rate=rate, hashed=shot.hashes.__getitem__)
 
 
 def _remember(shot: Shot) -> None:

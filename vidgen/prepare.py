@@ -158,7 +158,10 @@ def _fits(brief: Brief, card: ModelCard) -> bool:
 def _drawn(brief: Brief, card: ModelCard) -> Drawn:
     """What is to be drawn by `card`."""
     requests, origins = settle(brief.layers, card, brief.subject, fresh_seed=brief.fresh_seed)
-    canvas, said = check(requests[0], card)
+    try:
+        canvas, said = check(requests[0], card)
+    except UsageRefused as refusal:
+        raise located(refusal, origins) from None
     card = ggufs.carried(card, requests[0].ggufs)
     drawn = Drawn(requests=requests, origins=origins, card=card, canvas=canvas, adjustments=said)
     return drafts.drafted(drawn, cards.cards().values()) if brief.draft else drawn

@@ -2,9 +2,10 @@
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from vidgen import probe
 from vidgen.backends.port import Backend, exhausted, opened
@@ -27,10 +28,14 @@ SMALL_GIB = 0.25
 
 @dataclass(slots=True)
 class Shot:
-    """One job on its way to a clip. `standing_gib` was held before any weights; `partly`: it went on from a step."""
+    """One job on its way to a clip. `standing_gib` was held before any weights; `partly`: it went on from a step.
+
+    `hashes` are those of the files that its request names, as they were when it began.
+    """
 
     job: Job
     part: Part
+    hashes: Mapping[Path, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_gib: dict[str, float] = field(default_factory=dict)
     standing_gib: float = 0.0

@@ -15,7 +15,7 @@ from vidgen.core.plan import Placement, Precision, Rung
 PLAIN = Rung(precision=Precision.BF16, placement=Placement.STREAM, resident=3)
 
 BAD = {
-    "streaming from a GGUF file": (replace(PLAIN, placement=Placement.DISK, kind="Q8_0"), Device.CUDA),
+    "blocks of a GGUF file from disk": (replace(PLAIN, placement=Placement.DISK, kind="Q8_0"), Device.CUDA),
     "resident blocks where none are streamed": (replace(PLAIN, placement=Placement.PHASE), Device.CUDA),
     "fp8 on Apple's GPU": (replace(PLAIN, precision=Precision.FP8), Device.MPS),
     "nf4 on Apple's GPU": (replace(PLAIN, encoder=Precision.NF4), Device.MPS),

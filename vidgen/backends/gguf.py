@@ -32,8 +32,11 @@ WHOLE = "give a whole .gguf file of this model: fetch it again"
 
 def check(name: str, stored: Stored, bare: Any) -> None:
     """Refuse (exit 4) a file that has not exactly the tensors of `bare`, which has no weights."""
-    with quiet.quickly():
-        report = min(_reports(stored, bare), key=lambda each: sum(map(len, each.values())))
+    try:
+        with quiet.quickly():
+            report = min(_reports(stored, bare), key=lambda each: sum(map(len, each.values())))
+    except (OSError, ValueError) as error:
+        raise WeightsRefused(f"{stored.path} is not what it was: {fit.first_line(error)}", WHOLE) from error
     if said := fit.said(report):
         raise WeightsRefused(f"{name} in {stored.path} does not fit its class: {said}", ANOTHER)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from vidgen.backends import memories, pipes
+from vidgen.backends import memories, pipes, store
 from vidgen.backends.port import Step, Tensors
 from vidgen.core.errors import InputRefused, NotFinite
 from vidgen.core.plan import Job
@@ -182,6 +182,10 @@ def _likely(job: Job) -> str:
         return "most likely a LoRA is too strong or made for another model: lower its weight, or leave it out"
     if job.request.guidance_scale > STRONG:
         return f"most likely a guidance scale of {job.request.guidance_scale:g} is too much: lower --guidance-scale"
+    if job.plan.rung.kind:
+        return "try another seed; if it stays, the GGUF file is damaged: fetch it again"
+    if job.plan.rung.precision.quantized:
+        return f"try another seed; if it stays, a quantized copy is damaged: remove those in {store.store()}"
     return "try another seed; if it stays, the weights are damaged: download them again"
 
 

@@ -22,7 +22,7 @@ def _formats(rung: Rung) -> set[Precision]:
 
 CONFLICTS = (
     Conflict(
-        what="streaming from a GGUF file",
+        what="blocks of a GGUF file from disk",
         found=lambda rung, _: rung.placement is Placement.DISK and bool(rung.kind),
         why="it names and cuts weights otherwise than the model does, and is read whole once",
     ),

@@ -108,9 +108,9 @@ def _in(rung: Rung, lighter: Precision) -> Rung:
 
 
 def _safer(job: Job) -> Iterator[Rung]:
-    """The rung with more room for large values, where the machine has the room for it."""
+    """The rung with more room for large values, where the machine has the room for it; a GGUF file is as it is."""
     precision = SAFER.get(job.plan.rung.precision)
-    if precision and job.request.precision == "auto":
+    if precision and job.request.precision == "auto" and not job.plan.rung.kind:
         for placement in (job.plan.rung.placement, Placement.PHASE):
             rung = replace(job.plan.rung, precision=precision, placement=placement)
             if fits(moved(job, rung).plan):

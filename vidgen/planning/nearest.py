@@ -10,7 +10,7 @@ from vidgen.core.machine import Machine
 from vidgen.core.plan import Weights
 from vidgen.core.request import Request
 from vidgen.planning.check import check
-from vidgen.planning.planner import choose, freed
+from vidgen.planning.planner import choose, freed, limits
 
 PARTS = (0.75, 0.5, 0.375, 0.25)
 """Parts of the sides of a picture that are tried, and of the frames where the smallest picture is still too large."""
@@ -23,7 +23,7 @@ def nearest(request: Request, card: ModelCard, machine: Machine, weights: Weight
     """What to type so that `card` can serve the request; empty when nothing helps."""
     free = freed(request)
     if free != request and serves(free, card, machine, weights):
-        return "the same with precision, offload, tiling and vram left to the plan"
+        return f"the same with {limits(request)} left to the plan"
     found = smaller(request, card, machine, weights)
     if found is None:
         return ""

@@ -65,7 +65,7 @@ def choose(
         failed[step.precision] = last
     raise DoesNotFit(
         f"{card.name} does not fit {machine.name}. {'; '.join(failed.values()) or UNSTACKED}",
-        LESS if _free(request) else f"leave {_limits(request)} to the plan, or ask for fewer frames or a smaller size",
+        LESS if _free(request) else f"leave {limits(request)} to the plan, or ask for fewer frames or a smaller size",
     )
 
 
@@ -83,7 +83,8 @@ def _free(request: Request) -> bool:
     return request == freed(request)
 
 
-def _limits(request: Request) -> str:
+def limits(request: Request) -> str:
+    """The options that narrow the plan of a request."""
     open_ = freed(request)
     flags = {"precision": "--precision", "offload": "--offload", "tiling": "--tiling", "vram_gib": "--vram"}
     return " and ".join(flag for name, flag in flags.items() if getattr(request, name) != getattr(open_, name))

@@ -120,7 +120,8 @@ def settle(
 def located(refusal: Refusal, origins: Sequence[Setting]) -> Refusal:
     """The refusal of a limit of the plan, with the place where it is written, when it was not typed just now."""
     for setting in origins:
-        if setting.name in LIMITS and setting.origin in WRITTEN and f"--{setting.name}" in str(refusal):
+        said = f"{refusal.message} {refusal.remedy if isinstance(refusal, UsageRefused) else ''}"
+        if setting.name in LIMITS and setting.origin in WRITTEN and f"--{setting.name}" in said:
             place = WRITTEN[setting.origin].format(setting.name.upper())
             return type(refusal)(f"{place}{refusal.message}", refusal.remedy)
     return refusal

@@ -12,6 +12,7 @@ from typing import Any
 from vidgen.core.card import ModelCard
 from vidgen.core.errors import InputRefused
 from vidgen.core.plan import Job, Rung
+from vidgen.core.request import Request
 
 LIMITS = frozenset({"precision", "offload", "tiling", "vram_gib"})
 """Limits of the plan: what came of them counts, in its rung."""
@@ -53,6 +54,13 @@ def model_of(card: ModelCard) -> str:
     """A hash of what makes a model what it is, wherever its files lie."""
     facts = [card.family, card.repository, card.revision, card.tokens, card.settings, asdict(card.schedule)]
     return _hashed([*facts, *([asdict(card.refine)] if card.refine else [])])
+
+
+def hashes(request: Request) -> dict[Path, str]:
+    """The sha256 of each file that a request names."""
+    pictures = (mark.picture for mark in request.keyframes)
+    others = (file.path for file in (*request.loras, *request.ggufs))
+    return {path: hash_of(path) for path in (*pictures, *others)}
 
 
 def hash_of(path: Path) -> str:
