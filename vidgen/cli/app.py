@@ -74,8 +74,7 @@ def start(words: Sequence[str]) -> int:
         screen.refuse(refusal)
         return refusal.exit_code
     except typer.TyperException as error:
-        screen.say(f"vidgen: {error.format_message().replace('Value error, ', '')}")
-        screen.say(f"    see vidgen --help{DASH if type(error).__name__ == 'NoSuchOption' else ''}")
+        _say(error)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
@@ -88,3 +87,12 @@ def start(words: Sequence[str]) -> int:
         screen.say("vidgen: this is a bug of ours; please report it with the lines above")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _say(error: typer.TyperException) -> None:
+    """What is wrong with a command line, and whose help to read; nothing where the help has just been shown."""
+    said, context = error.format_message().replace("Value error, ", ""), getattr(error, "ctx", None)
+    if said:
+        screen.say(f"vidgen: {said}")
+        dash = DASH if type(error).__name__ == "NoSuchOption" else ""
+        screen.say(f"    see {context.command_path if context else 'vidgen'} --help{dash}")

@@ -26,6 +26,8 @@ def show(
     command: Annotated[bool, typer.Option("--command", help="The command that makes this clip again.")] = False,
 ) -> None:
     """What is recorded in a clip: how it was asked for, made and measured."""
+    if not clip.exists():
+        raise InputRefused(f"there is no clip {clip}", "look at the spelling, and at the folder you are in")
     found = record.read(clip)
     if command:
         try:
