@@ -58,9 +58,10 @@ def model_of(card: ModelCard) -> str:
 
 def hashes(request: Request) -> dict[Path, str]:
     """The sha256 of each file that a request names."""
-    pictures = (mark.picture for mark in request.keyframes)
-    others = (file.path for file in (*request.loras, *request.ggufs))
-    return {path: hash_of(path) for path in (*pictures, *others)}
+    paths = [mark.picture for mark in request.keyframes]
+    paths += [lora.path for lora in request.loras]
+    paths += [gguf.path for gguf in request.ggufs]
+    return {path: hash_of(path) for path in paths}
 
 
 def hash_of(path: Path) -> str:
