@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from vidgen.core.card import ModelCard
 from vidgen.core.enhancer import CHATS, Enhancer
 from vidgen.core.errors import WeightsRefused
+from vidgen.core.facts import facts
 from vidgen.core.headers import Entry, header
 from vidgen.core.plan import Weights
 
@@ -56,7 +56,7 @@ def _kind(folder: Path) -> str:
         raise WeightsRefused(f"enhancer {folder} is a model that draws, not one that chats", ANOTHER)
     if not (folder / "config.json").is_file():
         raise WeightsRefused(f"enhancer {folder} has no config.json", ANOTHER)
-    named = _facts(folder / "config.json").get("architectures")
+    named = facts(folder / "config.json").get("architectures")
     kind = str(named[0]) if isinstance(named, list) and named else ""
     if not kind:
         raise WeightsRefused(f"{folder / 'config.json'} is damaged, or names no class of model", ANOTHER)
@@ -67,17 +67,8 @@ def _kind(folder: Path) -> str:
 
 
 def _chats(folder: Path) -> bool:
-    template = _facts(folder / "tokenizer_config.json").get("chat_template")
+    template = facts(folder / "tokenizer_config.json").get("chat_template")
     return bool(template) or (folder / "chat_template.jinja").is_file()
-
-
-def _facts(path: Path) -> Mapping[str, Any]:
-    """What a file of JSON says; nothing when it is not there or says nothing."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Mapping[str, Entry]]]:

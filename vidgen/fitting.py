@@ -123,7 +123,7 @@ def _told(job: Job, asked: Job, seconds: float) -> Job:
         (f"{now.frames} frames", f"{then.frames}"),
         (f"{now.steps} steps", f"{then.steps}"),
     )
-    said = ", ".join(f"{now} for {then}" for now, then in pairs if now.split()[0] != then)
+    said = ", ".join(f"{less} for {whole}" for less, whole in pairs if less.split()[0] != whole)
     if not said:
         return job
     note = f"to end within {duration(seconds)}: {said}"

@@ -4,7 +4,6 @@ Knows neither torch nor how a tensor is taken apart. Whether every name and shap
 they load anything.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from vidgen.core.card import Component, ModelCard
 from vidgen.core.errors import UsageRefused, WeightsRefused
+from vidgen.core.facts import facts
 from vidgen.core.gguf import FLOATS, Header, Stored, Tensor, header
 from vidgen.core.plan import Weights
 from vidgen.core.request import Gguf
@@ -72,7 +72,7 @@ def fitting(card: ModelCard, weights: Weights) -> None:
     """Refuse (exit 4) a file whose blocks are not as many or as wide as the model's, as far as that is known here."""
     for part in card.components:
         if part.stored:
-            said = _configuration(weights.of(part.name) / "config.json") if weights.folder else {}
+            said = facts(weights.of(part.name) / "config.json") if weights.folder else {}
             _same(header(part.stored.path), part, card, said)
 
 
@@ -157,15 +157,6 @@ def _same(found: Header, part: Component, card: ModelCard, said: Mapping[str, ob
 
 def _square(tensor: Tensor) -> bool:
     return len(tensor.shape) == 2 and tensor.shape[0] == tensor.shape[1]
-
-
-def _configuration(path: Path) -> Mapping[str, object]:
-    """What a model's configuration says; nothing where it cannot be read, which is refused as such."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _number(said: Mapping[str, object], name: str) -> int:

@@ -59,4 +59,5 @@ def _peek(file: Path) -> None:
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt"):
             return
-    json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(json.loads(file.read_text(encoding="utf-8")), dict):
+        raise ValueError("it is no object of JSON")
